@@ -1,0 +1,90 @@
+"""The contract between the engine and a channel, and between a channel and its providers."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, TypeAlias
+
+from channels.errors import ChannelError, ProviderUnavailable
+
+
+class AddressKind(enum.StrEnum):
+    """What a channel needs to reach a person."""
+
+    EMAIL = "email"
+    PHONE = "phone"
+    DEVICE = "device"
+    USER = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One rendered message to one address. A push delivery to three devices is three messages.
+
+    `address` is personal data: it never goes into a log. `address_id` names it there (a device's id), and is
+    empty where a delivery has one address only. `parts` holds the channel's template parts by name.
+    """
+
+    delivery_id: str
+    attempt: int
+    address: str
+    parts: Mapping[str, str]
+    address_id: str = ""
+    event_type: str = ""
+    data: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A provider accepted a message; `provider_message_id` is the provider's name for it."""
+
+    provider: str
+    provider_message_id: str = ""
+    status: int | None = None
+
+
+Outcome: TypeAlias = Receipt | ChannelError
+
+
+class Provider:
+    """A service that carries messages of one channel. Gets every setting as a keyword argument.
+
+    A subclass never reads settings or the ORM, never raises for a message (it returns the ChannelError in that
+    message's place), and passes `delivery_id` along so that receipts and reconciliation find the row.
+    """
+
+    name: ClassVar[str]
+
+    def send(self, messages: Sequence[Message]) -> list[Outcome]:
+        """Hand over messages; one outcome a message, in their order."""
+        raise NotImplementedError
+
+
+class Channel:
+    """A way to reach a person. A small strategy: the flow around it lives in notifier/deliver.py.
+
+    `address` says which address it needs, `parts` which template parts it renders, each with its format
+    ("text" or "html").
+    """
+
+    name: ClassVar[str]
+    address: ClassVar[AddressKind]
+    parts: ClassVar[Mapping[str, str]]
+
+    def __init__(self, providers: Sequence[Provider]) -> None:
+        self.providers = tuple(providers)
+
+    def send(self, messages: Sequence[Message]) -> list[Outcome]:
+        """One outcome a message. What one provider surely did not take, the next one is asked to carry."""
+        outcomes: list[Outcome] = [ProviderUnavailable("no provider is configured") for _ in messages]
+        waiting = list(range(len(messages)))
+        for provider in self.providers:
+            answers = provider.send([messages[i] for i in waiting])
+            for i, answer in zip(waiting, answers, strict=True):
+                outcomes[i] = answer
+            waiting = [i for i in waiting if isinstance(outcomes[i], ProviderUnavailable)]
+            if not waiting:
+                break
+        return outcomes

@@ -1,0 +1,80 @@
+"""The event catalogue: what kinds of events there are, and what each means for its recipients.
+
+The data is the project's own (config/event_types.py, named by settings.EVENT_CATALOGUE); this module gives it
+its type and its look-up.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+DEFAULT_FALLBACK: Mapping[str, tuple[str, ...]] = {"SMS": ("EMAIL",), "PUSH": ("EMAIL", "SMS"), "EMAIL": ("SMS",)}
+
+
+class Priority(enum.IntEnum):
+    """Lower goes first."""
+
+    URGENT = 0
+    NORMAL = 1
+    BULK = 2
+
+
+class Audience(enum.StrEnum):
+    CUSTOMER = "customer"
+    STAFF = "staff"
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """One kind of event.
+
+    `mandatory` channels cannot be turned off by the recipient. `stage` is the order's step that the event marks;
+    a message is superseded once an event of stage `superseded_from` or later was recorded for the same order and
+    recipient. `schema` is the JSON Schema (2020-12) of the metadata, `sample` metadata that meets it. `fallback`
+    gives for a channel that failed for good the channels to try instead, in order.
+    """
+
+    name: str
+    label: str
+    channels: tuple[str, ...]
+    priority: Priority
+    time_to_live: timedelta
+    schema: Mapping[str, Any]
+    sample: Mapping[str, Any]
+    audience: Audience = Audience.CUSTOMER
+    group: str = ""
+    mandatory: frozenset[str] = frozenset()
+    stage: int | None = None
+    superseded_from: int | None = None
+    fallback: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: DEFAULT_FALLBACK)
+
+    @property
+    def reachable_channels(self) -> tuple[str, ...]:
+        """Every channel this type can go out by: its own and those of its chains, without repeats."""
+        chained = (target for channel in self.channels for target in self.fallback.get(channel, ()))
+        further = (target for first in chained for target in (first, *self.fallback.get(first, ())))
+        return tuple(dict.fromkeys((*self.channels, *further)))
+
+
+@cache
+def event_types() -> Mapping[str, EventType]:
+    """The catalogue by name."""
+    types: tuple[EventType, ...] = import_string(settings.EVENT_CATALOGUE)
+    return {event_type.name: event_type for event_type in types}
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting == "EVENT_CATALOGUE":
+        event_types.cache_clear()
+
+
+setting_changed.connect(_forget)  # only tests change settings
