@@ -1,0 +1,61 @@
+"""Reads the environment into typed values, and stops the start with one readable line where it is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+import environ
+
+from config import embedded_servers
+
+env = environ.Env()
+
+
+def refuse(problem: str) -> NoReturn:
+    """End the process. SystemExit, so that web, worker, beat and commands all print this line and no traceback."""
+    raise SystemExit(f"Notifier cannot start: {problem}")
+
+
+def flag(name: str) -> bool:
+    """True for 1/true/yes/on, False for 0/false/no/off or unset."""
+    value = env.str(name, default="").strip().lower()
+    if value in {"", "0", "false", "no", "off"}:
+        return False
+    if value in {"1", "true", "yes", "on"}:
+        return True
+    refuse(f"{name}={value!r} is neither on nor off; use 1 or 0.")
+
+
+def required(name: str, *, why: str) -> str:
+    """The variable, or a start error that names it."""
+    value = env.str(name, default="")
+    return value or refuse(f"{name} is not set; {why} (DEBUG=1 brings a default for development).")
+
+
+def number(name: str, default: int) -> int:
+    value = env.str(name, default=str(default))
+    return int(value) if value.isdecimal() else refuse(f"{name}={value!r} is not a whole number.")
+
+
+def all_or_none(*names: str) -> bool:
+    """True when every variable is set, False when none is; half a provider's credentials is a start error."""
+    unset = [name for name in names if not env.str(name, default="")]
+    if unset and len(unset) < len(names):
+        refuse(f"{', '.join(unset)} not set, though {', '.join(n for n in names if n not in unset)} is; set all or none.")
+    return not unset
+
+
+def servers(*, debug: bool, data_dir: Path) -> tuple[dict[str, Any], str]:
+    """Django's database settings and the Redis URL; in development the embedded servers stand in."""
+    database_url, redis_url = env.str("DATABASE_URL", default=""), env.str("REDIS_URL", default="")
+    if not debug:
+        required("DATABASE_URL", why="it says where PostgreSQL is")
+        required("REDIS_URL", why="it says where Redis is")
+    elif not (database_url and redis_url):
+        embedded = embedded_servers.ensure(data_dir)
+        database_url, redis_url = database_url or embedded.database_url, redis_url or embedded.redis_url
+    try:
+        return environ.Env.db_url_config(database_url), redis_url
+    except ValueError as error:
+        refuse(f"DATABASE_URL cannot be read: {error}")

@@ -1,0 +1,100 @@
+"""settings.CHANNELS from the environment: a provider with credentials is on, half of them is a start error.
+
+With DEBUG an unset provider is the sandbox; in production its channel is off, with a warning by notifier/checks.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import environ
+
+from config.environment import all_or_none, env
+from sandbox import credentials
+
+PROVIDERS = "channels.providers"
+TIMEOUT = 5.0  # seconds a call to a provider may take, connecting included
+
+
+def channels_from_environment(
+    *, debug: bool, data_dir: Path, sandbox_url: str, public_url: str, shop: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """CHANNELS: per channel its class, and its providers in the order in which they are asked."""
+    sandbox = sandbox_url if debug else ""
+    found = {
+        "EMAIL": ("channels.email.EmailChannel", [*_sendgrid(sandbox, shop), *_smtp(shop)]),
+        "SMS": ("channels.sms.SmsChannel", _twilio(sandbox, public_url)),
+        "PUSH": ("channels.push.PushChannel", _fcm(sandbox, data_dir)),
+        "IN_APP": ("channels.in_app.InAppChannel", [{"PROVIDER": "channels.in_app.InboxProvider", "OPTIONS": {}}]),
+    }
+    return {name: {"CHANNEL": path, "PROVIDERS": providers} for name, (path, providers) in found.items() if providers}
+
+
+def _sendgrid(sandbox: str, shop: Mapping[str, str]) -> list[dict[str, Any]]:
+    key = env.str("SENDGRID_API_KEY", default=credentials.SENDGRID_API_KEY if sandbox else "")
+    options = {
+        "api_key": key,
+        "base_url": env.str("SENDGRID_BASE_URL", default=sandbox or "https://api.sendgrid.com"),
+        "sender": shop["email_from"],
+        "reply_to": shop["email_reply_to"],
+        "timeout": TIMEOUT,
+    }
+    return [{"PROVIDER": f"{PROVIDERS}.sendgrid.SendGridProvider", "OPTIONS": options}] if key else []
+
+
+def _smtp(shop: Mapping[str, str]) -> list[dict[str, Any]]:
+    url = env.str("SMTP_URL", default="")
+    if not url:
+        return []
+    parsed = environ.Env.email_url_config(url)
+    options = {
+        "backend": parsed["EMAIL_BACKEND"],
+        "backend_options": {
+            "host": parsed["EMAIL_HOST"],
+            "port": parsed["EMAIL_PORT"],
+            "username": parsed["EMAIL_HOST_USER"],
+            "password": parsed["EMAIL_HOST_PASSWORD"],
+            "use_tls": parsed.get("EMAIL_USE_TLS", False),
+            "use_ssl": parsed.get("EMAIL_USE_SSL", False),
+        },
+        "sender": shop["email_from"],
+        "reply_to": shop["email_reply_to"],
+        "timeout": TIMEOUT,
+    }
+    return [{"PROVIDER": f"{PROVIDERS}.smtp.DjangoEmailProvider", "OPTIONS": options}]
+
+
+def _twilio(sandbox: str, public_url: str) -> list[dict[str, Any]]:
+    names = ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_FROM")
+    if not all_or_none(*names) and not sandbox:
+        return []
+    options = {
+        "account_sid": env.str("TWILIO_ACCOUNT_SID", default=credentials.TWILIO_ACCOUNT_SID),
+        "auth_token": env.str("TWILIO_AUTH_TOKEN", default=credentials.TWILIO_AUTH_TOKEN),
+        "sender": env.str("TWILIO_FROM", default=credentials.TWILIO_FROM),
+        "base_url": env.str("TWILIO_BASE_URL", default=sandbox or "https://api.twilio.com"),
+        "public_url": public_url,
+        "timeout": TIMEOUT,
+    }
+    return [{"PROVIDER": f"{PROVIDERS}.twilio.TwilioProvider", "OPTIONS": options}]
+
+
+def _fcm(sandbox: str, data_dir: Path) -> list[dict[str, Any]]:
+    configured = all_or_none("FCM_PROJECT_ID", "FCM_SERVICE_ACCOUNT_FILE")
+    if not configured and not sandbox:
+        return []
+    account = env.str("FCM_SERVICE_ACCOUNT_FILE", default="")
+    if not configured:
+        account = str(data_dir / "sandbox-service-account.json")
+        if not Path(account).exists():
+            Path(account).parent.mkdir(parents=True, exist_ok=True)
+            credentials.write_service_account(Path(account), f"{sandbox}/token")
+    options = {
+        "project_id": env.str("FCM_PROJECT_ID", default=credentials.FCM_PROJECT_ID),
+        "service_account_file": account,
+        "base_url": env.str("FCM_BASE_URL", default=sandbox or "https://fcm.googleapis.com"),
+        "timeout": TIMEOUT,
+    }
+    return [{"PROVIDER": f"{PROVIDERS}.fcm.FcmProvider", "OPTIONS": options}]

@@ -1,0 +1,146 @@
+"""Django's settings: environment in, typed values out. Every variable is listed in README.md."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+
+
+from config.environment import all_or_none, env, flag, number, required, servers
+from config.providers import channels_from_environment
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DEBUG = flag("DEBUG")
+DATA_DIR = Path(env.str("NOTIFIER_DATA_DIR", default=str(BASE_DIR / ".data" / "development")))
+
+SECRET_KEY = (
+    env.str("SECRET_KEY", default="development only, never in production")
+    if DEBUG
+    else required("SECRET_KEY", why="it signs sessions and links")
+)
+PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000").rstrip("/")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["*"] if DEBUG else [urlsplit(PUBLIC_URL).hostname or ""])
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_celery_beat",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "preferences",
+    "channels",
+    "notifier",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+AUTH_USER_MODEL = "preferences.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+SILENCED_SYSTEM_CHECKS = ["auth.W004"]  # `username` is unique among staff; customers have none
+
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG and PUBLIC_URL.startswith("https")
+DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024  # a bulk trigger; one event is held to 64 KiB by the API
+
+# --- servers ---------------------------------------------------------------------------------------------------
+_database, REDIS_URL = servers(debug=DEBUG, data_dir=DATA_DIR)
+DATABASES = {
+    "default": {
+        **_database,
+        "CONN_MAX_AGE": 600,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {
+            **_database.get("OPTIONS", {}),
+            "connect_timeout": 5,
+            "keepalives_idle": 30,
+            # a statement that hangs must end before the leases that it works under
+            "options": "-c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000",
+        },
+    }
+}
+
+# --- the engine ------------------------------------------------------------------------------------------------
+EVENT_CATALOGUE = "config.event_types.EVENT_TYPES"
+MESSAGE_TEMPLATE_DIRS = [BASE_DIR / "config" / "message_templates"]
+DEFAULT_LOCALE = "en"
+LOCALES = ("en", "de")
+
+# The time chain: each link outlasts the one before it (checked at start by notifier/checks.py).
+PROVIDER_TIMEOUT = timedelta(seconds=5)
+SLICE_TIMEOUT = timedelta(seconds=8)
+DELIVERY_LEASE = timedelta(seconds=20)
+TASK_SOFT_TIME_LIMIT = timedelta(seconds=45)
+TASK_TIME_LIMIT = timedelta(seconds=60)
+EVENT_LEASE = timedelta(seconds=90)
+VISIBILITY_TIMEOUT = timedelta(seconds=300)
+
+DISPATCH_BATCH = number("NOTIFIER_DISPATCH_BATCH", 100)  # events a round; alone, an event goes at once
+SLICE_SIZE = 50  # messages sent at the same time, and claimed together
+RETRY_IN_CHORD_DUE = timedelta(seconds=30)  # when a task's own retry is lost, dispatch takes the row after this
+MAX_ATTEMPTS = 6
+MAX_CRASHES = 3  # attempts that ended with the process, before the row counts as poison
+FALLBACK_AFTER = {0: timedelta(seconds=3), 1: timedelta(minutes=5), 2: timedelta(minutes=30)}  # by priority
+DELIVERY_FAILED_WINDOW = timedelta(minutes=5)  # staff hear of one cause on one channel once in this time
+
+CELERY_SOURCE = env.str("NOTIFIER_CELERY_SOURCE", default="celery")  # idempotency keys are unique within a source
+
+# --- the shop, as its customers see it -------------------------------------------------------------------------
+SHOP = {
+    "name": env.str("SHOP_NAME", default="Example Shop"),
+    "url": env.str("SHOP_URL", default=PUBLIC_URL),
+    "logo_url": env.str("SHOP_LOGO_URL", default=""),
+    "support_email": env.str("SHOP_SUPPORT_EMAIL", default="support@shop.example"),
+    "legal_footer": env.str("SHOP_LEGAL_FOOTER", default="Example Shop Ltd, 1 Market Street, Springfield"),
+    "email_from": env.str("EMAIL_FROM", default="Example Shop <orders@shop.example>"),
+    "email_reply_to": env.str("EMAIL_REPLY_TO", default=""),
+}
+
+# --- channels --------------------------------------------------------------------------------------------------
+SANDBOX_URL = env.str("SANDBOX_URL", default="http://127.0.0.1:8010")
+CHANNELS = channels_from_environment(
+    debug=DEBUG, data_dir=DATA_DIR, sandbox_url=SANDBOX_URL, public_url=PUBLIC_URL, shop=SHOP
+)
+
+# --- API and admin ---------------------------------------------------------------------------------------------

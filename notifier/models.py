@@ -1,0 +1,234 @@
+"""The ledger: what happened, to whom it was to be told, and every try to do so. Postgres is the truth.
+
+Ids are UUIDv7, made in Python, and nothing is ordered by them. Hot tables carry no foreign-key constraints: their
+triggers would cost more than the rows, and the engine never deletes a parent before its children.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+from typing import ClassVar
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Now
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from notifier.catalogue import Priority
+from notifier.querysets import DeadLetterQuerySet, DeliveryQuerySet, EventQuerySet
+from notifier.states import (
+    AttemptOutcome,
+    DeadLetterStatus,
+    DeliveryStatus,
+    EventStatus,
+    HoldReason,
+    SkipReason,
+)
+
+
+def new_id() -> UUID:
+    """A UUIDv7: new rows land at the end of the primary key's index."""
+    return uuid7()
+
+
+class NotificationEvent(models.Model):
+    """What happened to an order, for one recipient."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    source = models.CharField(max_length=100, help_text="API key's source, Celery caller or bus")
+    idempotency_key = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001 - NULL is "no key": never equal
+    body_hash = models.BinaryField(max_length=32, help_text="SHA-256 of the trigger as canonical JSON")
+    event_type = models.CharField(max_length=64)
+    priority = models.SmallIntegerField(choices=[(p.value, p.name) for p in Priority])
+    stage = models.SmallIntegerField(null=True, help_text="the order's step, where the type marks one")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="events",
+    )
+    recipient = models.JSONField(null=True, help_text="a guest's addresses, locale and time zone")
+    recipient_key = models.CharField(max_length=64, help_text="names the recipient, whether user or guest")
+    order_id = models.CharField(max_length=100, blank=True)
+    metadata = models.JSONField(default=dict)
+    status = models.CharField(max_length=10, choices=EventStatus, default=EventStatus.QUEUED)
+    round = models.IntegerField(default=0, help_text="chords started; guards the event's own moves")
+    recorded_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField(help_text="the type's time to live ends")
+    due_at = models.DateTimeField(null=True, db_default=Now(), help_text="dispatch takes it from then on")
+    lease_until = models.DateTimeField(null=True, help_text="a round in flight is believed until then")
+    settled_at = models.DateTimeField(null=True)
+
+    objects: ClassVar[EventQuerySet] = EventQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["source", "idempotency_key"], name="event_once_per_source_and_key"),
+        ]
+        indexes = [
+            # dispatch: the due of one lane, urgent first, oldest first (EventQuerySet.claim_due)
+            models.Index("priority", "due_at", name="event_due", condition=models.Q(due_at__isnull=False)),
+            # sweep: rounds whose lease ran out (EventQuerySet.lease_expired)
+            models.Index("lease_until", name="event_leased", condition=models.Q(lease_until__isnull=False)),
+            # GET events?orderId=, the admin's search, and what supersedes a message (DeliveryQuerySet.claim)
+            models.Index("order_id", "stage", name="event_order", condition=~models.Q(order_id="")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event_type} {self.order_id}".strip()
+
+
+class Delivery(models.Model):
+    """One event on one channel."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    event = models.ForeignKey(
+        NotificationEvent,
+        on_delete=models.CASCADE,
+        db_constraint=False,
+        db_index=False,  # the unique (event, channel) serves it
+        related_name="deliveries",
+    )
+    channel = models.CharField(max_length=32)
+    status = models.CharField(max_length=10, choices=DeliveryStatus, default=DeliveryStatus.QUEUED)
+    skip_reason = models.CharField(max_length=16, choices=SkipReason, blank=True, default=SkipReason.NONE)
+    hold_reason = models.CharField(max_length=16, choices=HoldReason, blank=True, default=HoldReason.NONE)
+    detail = models.CharField(max_length=500, blank=True, default="", help_text="why it is as it is")
+    fallback_of = models.CharField(max_length=32, blank=True, default="", help_text="the channel it stands in for")
+    attempt = models.IntegerField(default=0, help_text="claims; the fence against late writers")
+    tries = models.IntegerField(default=0, help_text="attempts that count against the limit")
+    crashes = models.IntegerField(default=0, help_text="attempts that ended with their process")
+    provider = models.CharField(max_length=32, blank=True, default="")
+    provider_message_id = models.CharField(max_length=200, blank=True, default="")
+    created_at = models.DateTimeField(db_default=Now())
+    due_at = models.DateTimeField(db_default=Now())
+    lease_until = models.DateTimeField(null=True)
+    sent_at = models.DateTimeField(null=True, help_text="the provider accepted it")
+    finished_at = models.DateTimeField(null=True)
+
+    objects: ClassVar[DeliveryQuerySet] = DeliveryQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        verbose_name_plural = "deliveries"
+        constraints = [models.UniqueConstraint(fields=["event", "channel"], name="delivery_once_per_event_and_channel")]
+        indexes = [
+            # sweep: sends whose process is gone (DeliveryQuerySet.lease_expired)
+            models.Index("lease_until", name="delivery_leased", condition=models.Q(lease_until__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.channel} {self.status}"
+
+
+class Attempt(models.Model):
+    """One try to hand one message to a provider. A push delivery makes one for each device."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    delivery = models.ForeignKey(
+        Delivery, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="attempts"
+    )
+    number = models.IntegerField(help_text="the delivery's attempt when it was claimed")
+    address_id = models.CharField(max_length=64, blank=True, default="", help_text="the device, for push")
+    provider = models.CharField(max_length=32, blank=True, default="")
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+    outcome = models.CharField(max_length=20, choices=AttemptOutcome)
+    code = models.CharField(max_length=64, blank=True, default="", help_text="the provider's own")
+    http_status = models.SmallIntegerField(null=True)
+    detail = models.CharField(max_length=500, blank=True, default="")
+    provider_message_id = models.CharField(max_length=200, blank=True, default="")
+    maybe_duplicate = models.BooleanField(default=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["delivery", "number", "address_id"], name="attempt_once_per_claim"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.outcome}"
+
+
+class DeadLetter(models.Model):
+    """What could not be delivered or read, kept until it is replayed or discarded."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    delivery = models.ForeignKey(
+        Delivery, null=True, on_delete=models.CASCADE, db_constraint=False, related_name="dead_letters"
+    )
+    source = models.CharField(max_length=100, blank=True, default="", help_text="of a trigger that was refused")
+    event_type = models.CharField(max_length=64, blank=True, default="")
+    channel = models.CharField(max_length=32, blank=True, default="")
+    cause = models.CharField(max_length=64)
+    last_error = models.CharField(max_length=500, blank=True, default="")
+    payload = models.BinaryField(null=True, help_text="the bytes of what could not be read")
+    status = models.CharField(max_length=10, choices=DeadLetterStatus, default=DeadLetterStatus.OPEN)
+    created_at = models.DateTimeField(db_default=Now())
+    closed_at = models.DateTimeField(null=True)
+
+    objects: ClassVar[DeadLetterQuerySet] = DeadLetterQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["delivery"], condition=models.Q(status="OPEN"), name="dead_letter_open_once_per_delivery"
+            ),
+        ]
+        indexes = [models.Index("status", "-created_at", name="dead_letter_open")]
+
+    def __str__(self) -> str:
+        return f"{self.cause} {self.event_type} {self.channel}".strip()
+
+
+class ApiKey(models.Model):
+    """Who may call. The key itself is shown once; only its hash is kept (256 random bits need no slow hash)."""
+
+    SCOPES = ("trigger", "preferences", "read", "admin")
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    name = models.CharField(max_length=100)
+    source = models.CharField(max_length=100, help_text="idempotency keys are unique within it")
+    prefix = models.CharField(max_length=12, help_text="the key's first characters, to tell keys apart")
+    key_hash = models.CharField(max_length=64, unique=True)
+    scopes = ArrayField(models.CharField(max_length=20))
+    created_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = "API key"
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    @classmethod
+    def issue(cls, name: str, scopes: Iterable[str], *, source: str = "") -> tuple[ApiKey, str]:
+        """A new key: its row, and the key itself, which is nowhere to be found again.
+
+        Raises ValueError for an unknown scope.
+        """
+        chosen = sorted(set(scopes))
+        if unknown := [scope for scope in chosen if scope not in cls.SCOPES]:
+            raise ValueError(f"unknown scope {', '.join(unknown)}; there are {', '.join(cls.SCOPES)}")
+        key = f"nk_{secrets.token_urlsafe(32)}"
+        row = cls.objects.create(
+            name=name, source=source or name, prefix=key[:9], key_hash=cls.digest(key), scopes=chosen
+        )
+        return row, key
+
+    @classmethod
+    def find(cls, key: str) -> ApiKey | None:
+        """The live row of a key, or None when it is unknown, expired or revoked."""
+        row = cls.objects.filter(key_hash=cls.digest(key), revoked_at=None).first()
+        return row if row and (row.expires_at is None or row.expires_at > timezone.now()) else None
+
+    @staticmethod
+    def digest(key: str) -> str:
+        return hashlib.sha256(key.encode()).hexdigest()
