@@ -1,0 +1,235 @@
+"""Values of the metadata as a person reads them: money, dates and numbers in the recipient's locale and zone.
+
+Metadata comes from callers. A value that a filter cannot make sense of becomes "", so that a template leaves
+it out instead of failing: `{% if metadata.eta|date %}…{% endif %}`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, tzinfo
+from decimal import Decimal, DecimalException
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from babel import Locale, UnknownLocaleError
+from babel.dates import format_date, format_time
+from babel.numbers import format_currency, format_decimal, format_percent
+from django.utils.timezone import localtime
+from jinja2 import pass_context
+from jinja2.runtime import Context
+
+Form: TypeAlias = Literal["full", "long", "medium", "short"]
+
+LARGEST = Decimal(10**15)  # beyond it a number is no price, and writing out its digits could fill the memory
+FINEST = -20  # digits after the point; the same for very small ones
+CURRENCY = re.compile(r"[A-Z]{3}")
+LOCALE = re.compile(r"[A-Za-z0-9]{1,8}([-_][A-Za-z0-9]{1,8}){0,3}")
+# What typography adds and the phone's 7-bit alphabet (GSM 03.38) lacks: spaces, dashes, quotes, the ellipsis.
+# One such sign, from Babel or from a pasted text, would more than halve the room of an SMS.
+TO_GSM = str.maketrans(
+    {
+        **dict.fromkeys("\u00a0\u2002\u2003\u2007\u2009\u202f", " "),
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"),
+        **dict.fromkeys("\u0060\u00b4\u2018\u2019\u201a\u2039\u203a", "'"),
+        **dict.fromkeys("\u00ab\u00bb\u201c\u201d\u201e", '"'),
+        "\u2026": "...",
+        "\u200b": "",
+    }
+)
+
+
+@lru_cache(maxsize=1024)
+def babel_locale(name: str) -> Locale:
+    """The Babel locale of a language tag ("de-AT"); if Babel does not know it, of its language or English."""
+    for candidate in (name, name.replace("_", "-").split("-")[0]):
+        if LOCALE.fullmatch(candidate):
+            try:
+                return Locale.parse(candidate.replace("_", "-"), sep="-")
+            except (UnknownLocaleError, ValueError):
+                continue
+    return Locale("en")
+
+
+@lru_cache(maxsize=1024)
+def zone(name: str) -> tzinfo:
+    """The time zone of an IANA name; UTC if there is none of that name."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # OSError: the name of a folder of zones ("Europe")
+        return UTC
+
+
+def number(value: object) -> Decimal | None:
+    """A JSON number, or a string that holds one ("49.90"). None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+        return None
+    try:
+        result = Decimal(str(value).strip())
+    except (DecimalException, ValueError):  # ValueError: an int too long to be written out
+        return None
+    if not result.is_finite() or abs(result) >= LARGEST:
+        return None
+    exponent = result.as_tuple().exponent
+    return result if isinstance(exponent, int) and exponent >= FINEST else None
+
+
+def moment(value: object) -> date | datetime | None:
+    """A date or an aware datetime from an ISO 8601 string (a time without offset is UTC). None for others."""
+    if isinstance(value, str):
+        try:
+            value = date.fromisoformat(value) if len(value) <= 10 else datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    return value if isinstance(value, date) else None
+
+
+def text(value: object, limit: int | None = None) -> str:
+    """A string or number on one line, cut to `limit` characters. "" for anything else."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        return ""
+    try:
+        line = " ".join(str(value).split())
+    except ValueError:  # an int too long to be written out
+        return ""
+    return line if limit is None or len(line) <= limit else line[: limit - 3].rstrip() + "..."
+
+
+def texts(value: object) -> list[str]:
+    """The strings and numbers of a list, each on one line. [] for anything that is not a list."""
+    return [line for line in map(text, value) if line] if isinstance(value, list | tuple) else []
+
+
+def web_url(value: object) -> str:
+    """The value if it is a plain http or https address, fit to be a link; else ""."""
+    if not isinstance(value, str) or not value.isprintable() or " " in value:
+        return ""
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return ""
+    return value if parts.scheme in {"http", "https"} and parts.hostname else ""
+
+
+def one_line(value: str) -> str:
+    """All white space, line breaks too, as single blanks."""
+    return " ".join(value.split())
+
+
+def gsm(value: str) -> str:
+    """A message for phones: on one line, typographic signs replaced by those of the GSM alphabet."""
+    return one_line(value.translate(TO_GSM))
+
+
+def lines(value: str) -> list[str]:
+    """The lines that are not empty. Markup stays Markup."""
+    return [line for line in (line.strip() for line in value.splitlines()) if line]
+
+
+def facts(value: str) -> list[tuple[str, str]]:
+    """Lines of the form "Label: value" as pairs; lines without a value are left out. Markup stays Markup."""
+    pairs = (line.partition(":") for line in lines(value))
+    return [(label.strip(), rest.strip()) for label, _, rest in pairs if rest.strip()]
+
+
+@pass_context
+def money(context: Context, value: object, currency: object) -> str:
+    """An amount in a currency given by its ISO 4217 code; "" if either makes no sense."""
+    amount = number(value)
+    if amount is None or not isinstance(currency, str) or not CURRENCY.fullmatch(currency):
+        return ""
+    return str(format_currency(amount, currency, locale=_locale(context)))
+
+
+@pass_context
+def decimal(context: Context, value: object) -> str:
+    """A number with the locale's signs."""
+    amount = number(value)
+    return "" if amount is None else str(format_decimal(amount, locale=_locale(context)))
+
+
+@pass_context
+def percent(context: Context, value: object) -> str:
+    """A share (0.42) in per cent, without decimals."""
+    share = number(value)
+    return "" if share is None else str(format_percent(share, locale=_locale(context)))
+
+
+@pass_context
+def day(context: Context, value: object, form: Form = "full") -> str:
+    """The day of a date or, in the recipient's zone, of a moment: "Tuesday, December 1, 2026"."""
+    at = _local(context, value)
+    return "" if at is None else format_date(at, form, locale=_locale(context))
+
+
+@pass_context
+def when(context: Context, value: object, form: Form = "full") -> str:
+    """As `day`, and the time of day if the value has one: "Tuesday, December 1, 2026, 2:30 PM"."""
+    at = _local(context, value)
+    shown = day(context, at, form)
+    return (
+        f"{shown}, {format_time(at, 'short', locale=_locale(context))}" if isinstance(at, datetime) else shown
+    )
+
+
+@pass_context
+def order_lines(context: Context, items: object, currency: object) -> list[dict[str, str]]:
+    """The metadata's `items` ({"name", "quantity", "price" of one piece}), ready to be shown.
+
+    Each line is {"name", "quantity", "price" of one piece, "amount"}; what is missing or odd is "". An item
+    without a name is left out; a quantity that is missing counts as one.
+    """
+    found = items if isinstance(items, list | tuple) else ()
+    return [_order_line(context, item, currency) for item in found if _has_name(item)]
+
+
+def _has_name(item: object) -> bool:
+    return isinstance(item, Mapping) and bool(text(item.get("name")))
+
+
+def _order_line(context: Context, item: Mapping[str, Any], currency: object) -> dict[str, str]:
+    quantity, price = number(item.get("quantity", 1)), number(item.get("price"))
+    amount = None if quantity is None or price is None else quantity * price
+    return {
+        "name": text(item["name"]),
+        "quantity": decimal(context, quantity),
+        "price": money(context, price, currency),
+        "amount": money(context, amount, currency),
+    }
+
+
+def _locale(context: Context) -> Locale:
+    return babel_locale(context["locale"])
+
+
+def _local(context: Context, value: object) -> date | datetime | None:
+    at = moment(value)
+    if not isinstance(at, datetime):
+        return at
+    try:
+        return localtime(at, zone(context["time_zone"]))
+    except OverflowError:  # the first and the last day of the calendar
+        return None
+
+
+#: The filters of message templates, by name.
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "date": day,
+    "decimal": decimal,
+    "facts": facts,
+    "gsm": gsm,
+    "lines": lines,
+    "money": money,
+    "one_line": one_line,
+    "order_lines": order_lines,
+    "percent": percent,
+    "text": text,
+    "texts": texts,
+    "web_url": web_url,
+    "when": when,
+}
