@@ -1,0 +1,190 @@
+"""The people: who may be reached where, and what they want to hear of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.db import models
+from django.db.models.functions import Now
+from uuid_utils.compat import uuid7
+
+from preferences.addresses import clean_locale, clean_phone, clean_time_zone
+
+if TYPE_CHECKING:
+    _Text = models.CharField[str, str]
+else:
+    _Text = models.CharField  # takes no type arguments at run time
+
+
+def new_id() -> UUID:
+    """A UUIDv7: new rows land at the end of the primary key's index."""
+    return uuid7()
+
+
+def default_locale() -> str:
+    return str(settings.DEFAULT_LOCALE)
+
+
+def check_time_zone(value: Any) -> None:
+    """A validator in Django's shape."""
+    clean_time_zone(value)
+
+
+class PhoneField(_Text):
+    """A phone number, kept in E.164 whatever way it was written."""
+
+    def to_python(self, value: Any) -> Any:
+        return clean_phone(value) if isinstance(value, str) and value else value
+
+
+class LocaleField(_Text):
+    """A BCP 47 tag: `en`, `de-AT`."""
+
+    def to_python(self, value: Any) -> Any:
+        return clean_locale(value) if isinstance(value, str) and value else value
+
+
+class UserManager(BaseUserManager["User"]):
+    def create_user(self, username: str | None = None, password: str | None = None, **fields: Any) -> User:
+        """A checked, saved user; a customer where no username is given. Raises ValidationError."""
+        user = self.model(username=username or None, **fields)
+        user.set_password(password)
+        user.full_clean(exclude=["password"])
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, username: str, password: str | None = None, **fields: Any) -> User:
+        """A member of staff who may do everything in the admin."""
+        return self.create_user(username, password, **fields, is_staff=True, is_superuser=True)
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person. Customers are known by their id alone; staff also log in, by `username`.
+
+    Email and phone need not be unique: a family shares a phone, a test shop one mailbox.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    username = models.CharField(  # NULL is "does not log in", and never equal
+        max_length=150, unique=True, null=True, blank=True, help_text="staff only"
+    )
+    password = models.CharField(max_length=128, default="!", editable=False)  # "!" is Django's "unusable"
+    email = models.EmailField(blank=True, default="")
+    phone = PhoneField(
+        max_length=16, blank=True, default="", help_text="with country code, as +49 151 12345678"
+    )
+    locale = LocaleField(max_length=16, default=default_locale)
+    time_zone = models.CharField(
+        max_length=64, default="UTC", validators=[check_time_zone], help_text="an IANA name, as Europe/Berlin"
+    )
+    is_active = models.BooleanField(default=True)
+    is_staff = models.BooleanField(default=False, help_text="may open the admin")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    USERNAME_FIELD = "username"
+    EMAIL_FIELD = "email"
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(phone="") | models.Q(phone__regex=r"^\+[1-9][0-9]{4,14}$"),
+                name="user_phone_e164",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(is_staff=False) | models.Q(username__isnull=False),
+                name="user_staff_has_username",
+            ),
+        ]
+        indexes = [
+            # the admin's search by exact address
+            models.Index("email", name="user_email", condition=~models.Q(email="")),
+            models.Index("phone", name="user_phone", condition=~models.Q(phone="")),
+        ]
+
+    def __str__(self) -> str:
+        return self.username or str(self.id)
+
+    def clean(self) -> None:
+        """Django's own clean() would turn "no username" into an empty one."""
+        self.username = self.normalize_username(self.username) if self.username else None
+
+
+class Platform(models.TextChoices):
+    ANDROID = "android"
+    IOS = "ios"
+    WEB = "web"
+
+
+class Device(models.Model):
+    """A phone or browser that takes push messages. Attempts name it by its id; its token is personal data."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="devices")
+    token = models.CharField(max_length=512, unique=True, help_text="the push service's name for the device")
+    platform = models.CharField(max_length=16, choices=Platform, default=Platform.ANDROID)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    def __str__(self) -> str:
+        return f"{self.platform} {self.id}"
+
+
+class Preference(models.Model):
+    """A choice of a person's. Where there is none, a type's default channels are on.
+
+    An empty `event_type` means every type, an empty `channel` every channel; a specific row beats a general
+    one (preferences.resolve says how).
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    user = models.ForeignKey(
+        User,
+        on_delete=models.CASCADE,
+        related_name="preferences",
+        db_index=False,  # the unique constraint serves it
+    )
+    event_type = models.CharField(max_length=64, blank=True, default="", help_text="empty: every type")
+    channel = models.CharField(max_length=32, blank=True, default="", help_text="empty: every channel")
+    enabled = models.BooleanField()
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "event_type", "channel"], name="preference_once_per_choice"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        state = "on" if self.enabled else "off"
+        return f"{self.event_type or 'everything'} by {self.channel or 'any channel'}: {state}"
+
+
+class SuppressedAddress(models.Model):
+    """An address that gets nothing, whoever has it: it does not exist, or its owner said stop."""
+
+    class Kind(models.TextChoices):
+        EMAIL = "email"
+        PHONE = "phone"
+
+    class Reason(models.TextChoices):
+        INVALID = "INVALID"  # a provider says that it cannot be reached, for good
+        OPTED_OUT = "OPTED_OUT"
+
+    kind = models.CharField(max_length=8, choices=Kind)
+    address = models.CharField(max_length=254, help_text="an email in lower case, a phone number in E.164")
+    reason = models.CharField(max_length=16, choices=Reason)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        verbose_name_plural = "suppressed addresses"
+        constraints = [
+            models.UniqueConstraint(fields=["kind", "address"], name="suppressed_once_per_address")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.reason}"
