@@ -102,8 +102,8 @@ class User(AbstractBaseUser, PermissionsMixin):
         ]
         indexes = [
             # the admin's search by exact address
-            models.Index("email", name="user_email", condition=~models.Q(email="")),
-            models.Index("phone", name="user_phone", condition=~models.Q(phone="")),
+            models.Index(fields=["email"], name="user_email", condition=~models.Q(email="")),
+            models.Index(fields=["phone"], name="user_phone", condition=~models.Q(phone="")),
         ]
 
     def __str__(self) -> str:
@@ -116,7 +116,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 
 class Platform(models.TextChoices):
     ANDROID = "android"
-    IOS = "ios"
+    IOS = "ios", "iOS"
     WEB = "web"
 
 
