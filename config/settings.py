@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 
 
-from config.environment import all_or_none, env, flag, number, required, servers
+from config.celery_settings import celery_settings, transport_options
+from config.environment import env, flag, number, required, servers
 from config.providers import channels_from_environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -141,6 +142,18 @@ SHOP = {
 SANDBOX_URL = env.str("SANDBOX_URL", default="http://127.0.0.1:8010")
 CHANNELS = channels_from_environment(
     debug=DEBUG, data_dir=DATA_DIR, sandbox_url=SANDBOX_URL, public_url=PUBLIC_URL, shop=SHOP
+)
+
+# --- Celery ----------------------------------------------------------------------------------------------------
+BROKER_TRANSPORT_OPTIONS = transport_options(VISIBILITY_TIMEOUT)
+globals().update(
+    celery_settings(
+        redis_url=REDIS_URL,
+        channels=CHANNELS,
+        soft=TASK_SOFT_TIME_LIMIT,
+        hard=TASK_TIME_LIMIT,
+        visibility_timeout=VISIBILITY_TIMEOUT,
+    )
 )
 
 # --- API and admin ---------------------------------------------------------------------------------------------

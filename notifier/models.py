@@ -107,7 +107,7 @@ class Delivery(models.Model):
     crashes = models.IntegerField(default=0, help_text="attempts that ended with their process")
     provider = models.CharField(max_length=32, blank=True, default="")
     provider_message_id = models.CharField(max_length=200, blank=True, default="")
-    created_at = models.DateTimeField(db_default=Now())
+    first_due_at = models.DateTimeField(db_default=Now(), help_text="how long until a fallback counts from here")
     due_at = models.DateTimeField(db_default=Now())
     lease_until = models.DateTimeField(null=True)
     sent_at = models.DateTimeField(null=True, help_text="the provider accepted it")

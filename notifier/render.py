@@ -208,7 +208,7 @@ def _variables(context: MessageContext, message_file: str) -> dict[str, Any]:
     order_url = str(settings.SHOP.get("order_url", "")).replace("{orderId}", quote(context.order_id, safe=""))
     return {
         "shop": settings.SHOP,
-        "order_id": context.order_id,
+        "order_id": formats.one_line(context.order_id),
         "order_url": formats.web_url(order_url),
         "metadata": context.metadata,
         "recorded_at": context.recorded_at,

@@ -1,0 +1,69 @@
+"""Which channels carry an event to its recipient, and why not the others. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from notifier.catalogue import EventType
+from notifier.states import DeliveryStatus, SkipReason
+from preferences.resolve import Recipient
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One delivery to insert: QUEUED, or SKIPPED with its reason."""
+
+    channel: str
+    skip_reason: SkipReason = SkipReason.NONE
+    fallback_of: str = ""
+    detail: str = ""
+
+    @property
+    def status(self) -> DeliveryStatus:
+        return DeliveryStatus.SKIPPED if self.skip_reason else DeliveryStatus.QUEUED
+
+
+def obstacle(
+    event_type: EventType, channel: str, recipient: Recipient, address_kinds: Mapping[str, str]
+) -> SkipReason:
+    """Why the channel cannot carry this type to this recipient; NONE when it can.
+
+    `address_kinds` holds the configured channels, each with the kind of address it needs.
+    """
+    if channel not in address_kinds:
+        return SkipReason.CHANNEL_DISABLED
+    if channel not in event_type.mandatory and not recipient.allows(event_type.name, channel):
+        return SkipReason.OPTED_OUT
+    addresses = recipient.addresses.get(address_kinds[channel], ())
+    if not addresses:
+        return SkipReason.NO_ADDRESS
+    return SkipReason.SUPPRESSED if all(address.suppressed for address in addresses) else SkipReason.NONE
+
+
+def plan(event_type: EventType, recipient: Recipient, address_kinds: Mapping[str, str]) -> list[Planned]:
+    """The deliveries of an event: its type's channels, and a stand-in when none of them can be used."""
+    planned = [Planned(c, obstacle(event_type, c, recipient, address_kinds)) for c in event_type.channels]
+    if any(not delivery.skip_reason for delivery in planned):
+        return planned
+    for skipped in planned:
+        stand_in = next_fallback(event_type, skipped.channel, recipient, address_kinds, taken=event_type.channels)
+        # who opted out of a channel is not chased down another one
+        if stand_in and skipped.skip_reason != SkipReason.OPTED_OUT:
+            detail = f"stands in for {skipped.channel}: {skipped.skip_reason.value}"
+            return [*planned, Planned(stand_in, fallback_of=skipped.channel, detail=detail)]
+    return planned
+
+
+def next_fallback(
+    event_type: EventType,
+    channel: str,
+    recipient: Recipient,
+    address_kinds: Mapping[str, str],
+    taken: Collection[str],
+) -> str:
+    """The next channel of the chain that can be used and has no delivery yet; empty when there is none."""
+    for candidate in event_type.fallback.get(channel, ()):
+        if candidate not in taken and not obstacle(event_type, candidate, recipient, address_kinds):
+            return candidate
+    return ""

@@ -1,0 +1,360 @@
+"""Every status UPDATE of the system, and the claims. Set-based SQL: one statement for a batch, whatever its size.
+
+Only the database's clock counts. Every multi-row UPDATE that waits for locks takes them first in id order; a claim
+does not wait (SKIP LOCKED), so its order is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import orjson
+from django.db import connection, models
+
+if TYPE_CHECKING:
+    from notifier.models import DeadLetter, Delivery, NotificationEvent
+
+    _EventBase = models.QuerySet[NotificationEvent]
+    _DeliveryBase = models.QuerySet[Delivery]
+    _DeadLetterBase = models.QuerySet[DeadLetter]
+else:
+    _EventBase = _DeliveryBase = _DeadLetterBase = models.QuerySet
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A delivery locked for its claim, with what its message needs of the event."""
+
+    id: UUID
+    event_id: UUID
+    round: int
+    channel: str
+    tries: int
+    first_due_at: datetime
+    now: datetime
+    event_type: str
+    priority: int
+    user_id: UUID | None
+    recipient: dict[str, str] | None
+    order_id: str
+    metadata: dict[str, Any]
+    recorded_at: datetime
+    expires_at: datetime
+    overtaken_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A candidate that will not be sent after all."""
+
+    id: UUID
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """One try, as it is written down."""
+
+    id: UUID
+    delivery_id: UUID
+    number: int
+    address_id: str
+    provider: str
+    started_at: datetime
+    outcome: str
+    code: str = ""
+    http_status: int | None = None
+    detail: str = ""
+    provider_message_id: str = ""
+    maybe_duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryResult:
+    """What a claimed delivery becomes. `due_in` is seconds from now, for RETRYING."""
+
+    id: UUID
+    attempt: int
+    status: str
+    counted: bool
+    due_in: float = 0.0
+    cause: str = ""
+    detail: str = ""
+    provider: str = ""
+    provider_message_id: str = ""
+    attempts: Sequence[AttemptRow] = field(default_factory=tuple)
+
+
+class EventQuerySet(_EventBase):
+    def claim_due(self, priorities: Sequence[int], limit: int, lease: timedelta) -> list[NotificationEvent]:
+        """Take up to `limit` due events of a lane into a new round; others that look skip them.
+
+        Walks the partial index event_due in its own order and stops at `limit`.
+        """
+        return list(
+            self.raw(
+                """
+                WITH due AS (
+                    SELECT id FROM notifier_notificationevent
+                    WHERE due_at <= statement_timestamp() AND priority = ANY(%s)
+                    ORDER BY priority, due_at LIMIT %s
+                    FOR UPDATE SKIP LOCKED
+                )
+                UPDATE notifier_notificationevent AS event
+                SET status = 'DISPATCHED', round = round + 1, due_at = NULL,
+                    lease_until = statement_timestamp() + %s
+                FROM due WHERE event.id = due.id
+                RETURNING event.*
+                """,
+                [list(priorities), limit, lease],
+            )
+        )
+
+    def lease_expired(self, limit: int) -> list[tuple[UUID, int]]:
+        """(id, round) of events whose round was lost. Walks event_leased."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT id, round FROM notifier_notificationevent
+                WHERE lease_until < statement_timestamp() ORDER BY lease_until LIMIT %s
+                """,
+                [limit],
+            )
+            return cursor.fetchall()
+
+    def lock_unsettled(self, ids: Iterable[UUID]) -> list[NotificationEvent]:
+        """The dispatched events among these, locked in id order."""
+        return list(self.filter(id__in=list(ids), status="DISPATCHED").order_by("id").select_for_update())
+
+    def conclude(self, verdicts: Sequence[tuple[UUID, str]]) -> None:
+        """Give events that the caller has locked their final status."""
+        _execute(
+            """
+            UPDATE notifier_notificationevent AS event
+            SET status = verdict.status, settled_at = statement_timestamp(), due_at = NULL, lease_until = NULL
+            FROM unnest(%s::uuid[], %s::text[]) AS verdict(id, status) WHERE event.id = verdict.id
+            """,
+            [[i for i, _ in verdicts], [s for _, s in verdicts]],
+        )
+
+    def wait_until(self, dues: Sequence[tuple[UUID, datetime | None, bool]]) -> None:
+        """Set when events that the caller has locked are due (None: now); True ends their round's lease."""
+        _execute(
+            """
+            UPDATE notifier_notificationevent AS event
+            SET due_at = LEAST(event.due_at, COALESCE(due.at, statement_timestamp())),
+                lease_until = CASE WHEN due.release THEN NULL ELSE event.lease_until END
+            FROM unnest(%s::uuid[], %s::timestamptz[], %s::bool[]) AS due(id, at, release)
+            WHERE event.id = due.id
+            """,
+            [[i for i, _, _ in dues], [at for _, at, _ in dues], [release for _, _, release in dues]],
+        )
+
+
+class DeliveryQuerySet(_DeliveryBase):
+    def ready(self, event_ids: Sequence[UUID]) -> list[tuple[UUID, UUID, str]]:
+        """(id, event id, channel) of what may be claimed now for these events. Uses (event, channel)'s index."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT id, event_id, channel FROM notifier_delivery
+                WHERE event_id = ANY(%s) AND status IN ('QUEUED', 'RETRYING') AND hold_reason = ''
+                  AND due_at <= statement_timestamp()
+                ORDER BY id
+                """,
+                [list(event_ids)],
+            )
+            return cursor.fetchall()
+
+    def candidates(
+        self, ids: Sequence[UUID], *, waiting: bool, crashed: bool, superseded_from: dict[str, int]
+    ) -> list[Candidate]:
+        """Lock the claimable among these; `waiting` also those whose retry is not due yet.
+
+        Rows whose last attempt crashed are left out unless `crashed`: they go alone. What overtook an event is
+        looked up by event_order.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT delivery.id, event.id, event.round, delivery.channel, delivery.tries, delivery.first_due_at,
+                       statement_timestamp(), event.event_type, event.priority, event.user_id,
+                       event.recipient, event.order_id, event.metadata, event.recorded_at, event.expires_at,
+                       (SELECT later.event_type || ' ' || later.id FROM notifier_notificationevent AS later
+                        WHERE event.order_id <> '' AND later.order_id = event.order_id
+                          AND later.recipient_key = event.recipient_key
+                          AND later.stage >= limits.stage LIMIT 1)
+                FROM notifier_delivery AS delivery
+                JOIN notifier_notificationevent AS event ON event.id = delivery.event_id
+                LEFT JOIN unnest(%s::text[], %s::int[]) AS limits(event_type, stage)
+                  ON limits.event_type = event.event_type
+                WHERE delivery.id = ANY(%s) AND delivery.hold_reason = '' AND (delivery.crashes > 0) = %s
+                  AND (delivery.status IN ('QUEUED', 'RETRYING') AND delivery.due_at <= statement_timestamp()
+                       OR delivery.status = 'RETRYING' AND %s)
+                ORDER BY delivery.id
+                FOR UPDATE OF delivery SKIP LOCKED
+                """,
+                [list(superseded_from), list(superseded_from.values()), list(ids), crashed, waiting],
+            )
+            return [Candidate(*_decoded(row)) for row in cursor.fetchall()]
+
+    def skip(self, skips: Sequence[Skip]) -> None:
+        """QUEUED or RETRYING -> SKIPPED, for rows that the caller has locked."""
+        _execute(
+            """
+            UPDATE notifier_delivery AS delivery
+            SET status = 'SKIPPED', skip_reason = skip.reason, detail = skip.detail,
+                finished_at = statement_timestamp()
+            FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS skip(id, reason, detail)
+            WHERE delivery.id = skip.id
+            """,
+            [[s.id for s in skips], [s.reason for s in skips], [s.detail for s in skips]],
+        )
+
+    def start(self, ids: Sequence[UUID], lease: timedelta) -> dict[UUID, tuple[int, datetime]]:
+        """-> SENDING for locked rows: counts the attempt, sets the lease; id -> (attempt, started)."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                UPDATE notifier_delivery
+                SET status = 'SENDING', attempt = attempt + 1, lease_until = statement_timestamp() + %s
+                WHERE id = ANY(%s) RETURNING id, attempt, statement_timestamp()
+                """,
+                [lease, list(ids)],
+            )
+            return {row[0]: (row[1], row[2]) for row in cursor.fetchall()}
+
+    def finish(self, results: Sequence[DeliveryResult]) -> list[tuple[UUID, str]]:
+        """Write attempts, new states and dead letters in one statement; (event id, status) of what changed.
+
+        The fence: RETRYING and FAILED are written only where the row is SENDING with that attempt; an acceptance
+        over any state that is not final. An attempt that the sweeper wrote down as UNKNOWN is corrected.
+        """
+        attempts = [attempt for result in results for attempt in result.attempts]
+        with connection.cursor() as cursor:
+            cursor.execute(_FINISH, {**_columns("r", _RESULT, results), **_columns("a", _ATTEMPT, attempts)})
+            return cursor.fetchall()
+
+    def lease_expired(self, limit: int) -> list[Delivery]:
+        """Sends whose process is gone, locked. Walks delivery_leased."""
+        return list(
+            self.raw(
+                """
+                SELECT * FROM notifier_delivery
+                WHERE lease_until < statement_timestamp() AND status = 'SENDING'
+                ORDER BY lease_until LIMIT %s FOR UPDATE SKIP LOCKED
+                """,
+                [limit],
+            )
+        )
+
+
+class DeadLetterQuerySet(_DeadLetterBase):
+    def replay(self, ids: Sequence[UUID]) -> list[UUID]:
+        """FAILED -> QUEUED, closing the dead letter in the same statement; the events that are due again.
+
+        What is past its time to live stays where it is.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(_REPLAY, [list(ids)])
+            return [row[0] for row in cursor.fetchall()]
+
+
+_JSON_COLUMNS = {10, 12}  # Candidate.recipient, Candidate.metadata
+
+_RESULT = {
+    "id": "uuid", "attempt": "int", "status": "text", "counted": "bool", "due_in": "float8", "cause": "text",
+    "detail": "text", "provider": "text", "provider_message_id": "text",
+}  # fmt: skip
+_ATTEMPT = {
+    "id": "uuid", "delivery_id": "uuid", "number": "int", "address_id": "text", "provider": "text",
+    "started_at": "timestamptz", "outcome": "text", "code": "text", "http_status": "int", "detail": "text",
+    "provider_message_id": "text", "maybe_duplicate": "bool",
+}  # fmt: skip
+
+
+def _unnest(prefix: str, columns: dict[str, str]) -> str:
+    arrays = ", ".join(f"%({prefix}_{name})s::{kind}[]" for name, kind in columns.items())
+    return f"unnest({arrays}) AS {prefix}({', '.join(columns)})"
+
+
+def _columns(prefix: str, columns: dict[str, str], rows: Sequence[object]) -> dict[str, list[Any]]:
+    return {f"{prefix}_{name}": [getattr(row, name) for row in rows] for name in columns}
+
+
+_FINISH = f"""
+WITH locked AS (
+    SELECT delivery.id FROM notifier_delivery AS delivery
+    WHERE delivery.id = ANY(%(r_id)s) ORDER BY delivery.id FOR UPDATE
+), changed AS (
+    UPDATE notifier_delivery AS delivery
+    SET status = r.status, tries = delivery.tries + r.counted::int, lease_until = NULL, detail = r.detail,
+        provider = r.provider,
+        provider_message_id = r.provider_message_id,
+        crashes = CASE WHEN r.cause = 'CRASHED' THEN delivery.crashes + 1 ELSE 0 END,
+        due_at = statement_timestamp() + r.due_in * interval '1 second',
+        sent_at = CASE WHEN r.status = 'SENT' THEN statement_timestamp() END,
+        finished_at = CASE WHEN r.status <> 'RETRYING' THEN statement_timestamp() END
+    FROM {_unnest("r", _RESULT)}, locked
+    WHERE delivery.id = r.id AND locked.id = r.id AND (
+        delivery.status = 'SENDING' AND delivery.attempt = r.attempt
+        OR r.status = 'SENT' AND delivery.status IN ('QUEUED', 'SENDING', 'RETRYING'))
+    RETURNING delivery.id, delivery.event_id, delivery.channel, delivery.status, r.cause, r.detail
+), written AS (
+    INSERT INTO notifier_attempt (id, delivery_id, number, address_id, provider, started_at, finished_at, outcome,
+                                  code, http_status, detail, provider_message_id, maybe_duplicate)
+    SELECT id, delivery_id, number, address_id, provider, started_at, clock_timestamp(), outcome,
+           code, http_status, detail, provider_message_id, maybe_duplicate
+    FROM {_unnest("a", _ATTEMPT)}
+    ON CONFLICT (delivery_id, number, address_id) DO UPDATE
+    SET outcome = EXCLUDED.outcome, provider = EXCLUDED.provider, code = EXCLUDED.code,
+        http_status = EXCLUDED.http_status, detail = EXCLUDED.detail, finished_at = EXCLUDED.finished_at,
+        provider_message_id = EXCLUDED.provider_message_id
+    WHERE notifier_attempt.outcome = 'UNKNOWN'
+), dead AS (
+    INSERT INTO notifier_deadletter (id, delivery_id, source, event_type, channel, cause, last_error, status)
+    SELECT gen_random_uuid(), changed.id, '', event.event_type, changed.channel, changed.cause, changed.detail, 'OPEN'
+    FROM changed JOIN notifier_notificationevent AS event ON event.id = changed.event_id
+    WHERE changed.status = 'FAILED'
+    ON CONFLICT DO NOTHING
+)
+SELECT event_id, status FROM changed
+"""
+
+_REPLAY = """
+WITH letters AS (
+    SELECT letter.id, letter.delivery_id FROM notifier_deadletter AS letter
+    JOIN notifier_delivery AS delivery ON delivery.id = letter.delivery_id
+    JOIN notifier_notificationevent AS event ON event.id = delivery.event_id
+    WHERE letter.id = ANY(%s) AND letter.status = 'OPEN' AND delivery.status = 'FAILED'
+      AND event.expires_at > statement_timestamp()
+    ORDER BY delivery.id FOR UPDATE OF letter, delivery SKIP LOCKED
+), closed AS (
+    UPDATE notifier_deadletter SET status = 'REPLAYED', closed_at = statement_timestamp()
+    FROM letters WHERE notifier_deadletter.id = letters.id
+), again AS (
+    UPDATE notifier_delivery
+    SET status = 'QUEUED', tries = 0, crashes = 0, due_at = statement_timestamp(), finished_at = NULL,
+        first_due_at = statement_timestamp(), detail = 'replayed'
+    FROM letters WHERE notifier_delivery.id = letters.delivery_id
+    RETURNING notifier_delivery.event_id
+)
+UPDATE notifier_notificationevent
+SET status = 'DISPATCHED', due_at = statement_timestamp(), settled_at = NULL
+WHERE id IN (SELECT event_id FROM again) RETURNING id
+"""
+
+
+def _execute(sql: str, params: list[Any]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+
+
+def _decoded(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Django's connections hand JSON over as text."""
+    return tuple(orjson.loads(v) if i in _JSON_COLUMNS and v is not None else v for i, v in enumerate(row))

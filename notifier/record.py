@@ -1,0 +1,264 @@
+"""Validate a trigger and write its event down: one short transaction, after which nothing is lost.
+
+One path for HTTP, Celery callers and buses: `parse` takes the trigger's body as JSON gave it, `record` stores it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
+from uuid import UUID
+
+import orjson
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError as SchemaError
+
+from notifier.catalogue import Audience, EventType, event_types
+from notifier.models import NotificationEvent, new_id
+from preferences import resolve
+from preferences.addresses import clean_guest
+
+FIELDS = frozenset({"eventType", "userId", "recipient", "metadata", "idempotencyKey"})
+KEY_LIMIT = 255
+
+
+class TriggerError(ValueError):
+    """A trigger that cannot be recorded. `fields` says what is wrong, by field; nothing was written."""
+
+    code: ClassVar[str] = "INVALID"
+
+    def __init__(self, message: str, fields: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.fields = dict(fields or {})
+
+
+class InvalidTrigger(TriggerError):  # noqa: N818 - named after what the caller reads
+    """The body is not a trigger of its event type."""
+
+
+class UnknownUser(TriggerError):  # noqa: N818
+    """No active user has that id."""
+
+    code = "UNKNOWN_USER"
+
+
+class KeyConflict(TriggerError):  # noqa: N818
+    """The idempotency key was used with another body."""
+
+    code = "IDEMPOTENCY_CONFLICT"
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """A trigger that fits its event type. Exactly one of `user_id` and `recipient`, or neither for a staff type."""
+
+    event_type: EventType
+    metadata: Mapping[str, Any]
+    user_id: UUID | None = None
+    recipient: Mapping[str, str] | None = None
+    idempotency_key: str | None = None
+
+    @property
+    def body_hash(self) -> bytes:
+        """SHA-256 of the body as canonical JSON, without the key: the same key must come with the same body."""
+        body = [self.event_type.name, self.user_id and str(self.user_id), self.recipient, self.metadata]
+        return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event in the ledger; `created` is False when the same trigger had come before."""
+
+    event_id: UUID
+    status: str
+    created: bool
+
+
+def parse(body: object, *, idempotency_key: str | None = None) -> Trigger:
+    """A trigger from a decoded JSON body; a key given apart (a header) wins over the body's own.
+
+    Raises InvalidTrigger, with what is wrong by field.
+    """
+    if not isinstance(body, Mapping):
+        raise InvalidTrigger("The body must be a JSON object.")
+    if unknown := sorted(str(name) for name in body.keys() - FIELDS):
+        raise InvalidTrigger("Unknown field.", {name: "Unknown field." for name in unknown})
+    event_type = _event_type(body.get("eventType"))
+    user_id, recipient = _addressee(event_type, body)
+    return Trigger(
+        event_type=event_type,
+        metadata=_metadata(event_type, body.get("metadata", {})),
+        user_id=user_id,
+        recipient=recipient,
+        idempotency_key=_key(idempotency_key if idempotency_key is not None else body.get("idempotencyKey")),
+    )
+
+
+def record(trigger: Trigger, source: str) -> list[Recorded]:
+    """Write one trigger down: one event, or for a staff type one a member of its group.
+
+    Raises UnknownUser or KeyConflict; then nothing was written. The caller rings the doorbell after the commit.
+    """
+    results = record_many([trigger], source)[0]
+    if isinstance(results, TriggerError):
+        raise results
+    return results
+
+
+def record_many(triggers: Sequence[Trigger], source: str) -> list[list[Recorded] | TriggerError]:
+    """The same for many in one transaction; a trigger that is refused does not stop the others."""
+    known = resolve.existing({t.user_id for t in triggers if t.user_id})
+    rows = [_rows(trigger, source, known) for trigger in triggers]
+    wanted = [row for some in rows if not isinstance(some, TriggerError) for row in some]
+    with transaction.atomic():
+        NotificationEvent.objects.bulk_create(wanted, ignore_conflicts=True)
+        keys = [row.idempotency_key for row in wanted if row.idempotency_key is not None]
+        stored = _stored(source, keys) if keys else {}
+    return [some if isinstance(some, TriggerError) else _recorded(some, stored) for some in rows]
+
+
+def record_for_staff(event_type: str, metadata: Mapping[str, Any], *, source: str, idempotency_key: str) -> int:
+    """Record a staff event of our own; how many were new."""
+    trigger = Trigger(event_types()[event_type], metadata, idempotency_key=idempotency_key)
+    found = record_many([trigger], source)[0]
+    return 0 if isinstance(found, TriggerError) else sum(recorded.created for recorded in found)
+
+
+def _event_type(name: object) -> EventType:
+    if not isinstance(name, str) or name not in event_types():
+        problem = "Required." if name is None else f"Unknown event type; there are {', '.join(event_types())}."
+        raise InvalidTrigger("Unknown event type.", {"eventType": problem})
+    return event_types()[name]
+
+
+def _addressee(event_type: EventType, body: Mapping[str, Any]) -> tuple[UUID | None, Mapping[str, str] | None]:
+    user_id, recipient = body.get("userId"), body.get("recipient")
+    if event_type.audience is Audience.STAFF:
+        if given := [name for name in ("userId", "recipient") if body.get(name) is not None]:
+            problem = f"{event_type.name} goes to the staff group {event_type.group!r}; leave this out."
+            raise InvalidTrigger("A staff type names no recipient.", {name: problem for name in given})
+        return None, None
+    if (user_id is None) == (recipient is None):
+        problem = "Give either userId or recipient."
+        raise InvalidTrigger(problem, {"userId": problem})
+    if recipient is not None:
+        return None, _guest(recipient)
+    return _uuid(user_id), None
+
+
+def _guest(recipient: object) -> Mapping[str, str]:
+    if not isinstance(recipient, Mapping):
+        raise InvalidTrigger("recipient must be an object.", {"recipient": "Must be an object."})
+    try:
+        return clean_guest(recipient)
+    except ValidationError as error:
+        fields = {f"recipient.{name}": " ".join(texts) for name, texts in error.message_dict.items()}
+        raise InvalidTrigger("The recipient cannot be used.", fields) from error
+
+
+def _uuid(value: object) -> UUID:
+    try:
+        return UUID(str(value))
+    except ValueError as error:
+        raise InvalidTrigger("userId must be a UUID.", {"userId": "Must be a UUID."}) from error
+
+
+def _metadata(event_type: EventType, metadata: object) -> Mapping[str, Any]:
+    errors = {_path(error): _problem(error) for error in _validator(event_type.name).iter_errors(metadata)}
+    if errors:
+        raise InvalidTrigger(f"The metadata does not fit {event_type.name}.", errors)
+    assert isinstance(metadata, Mapping)  # noqa: S101 - every schema is of an object
+    return metadata
+
+
+def _path(error: SchemaError) -> str:
+    missing = [name for name in error.validator_value if name not in error.instance] if error.validator == "required" else []
+    return ".".join(["metadata", *map(str, error.absolute_path), *missing[:1]])
+
+
+def _problem(error: SchemaError) -> str:
+    if error.validator == "required":
+        return "Required."
+    return {
+        "type": f"Must be of type {error.validator_value}.",
+        "pattern": f"Must match {error.validator_value}.",
+        "maxLength": f"At most {error.validator_value} characters.",
+        "minLength": "Must not be empty.",
+        "maxItems": f"At most {error.validator_value} items.",
+    }.get(str(error.validator), f"Does not meet {error.validator}.")
+
+
+@cache
+def _validator(event_type: str) -> Draft202012Validator:
+    return Draft202012Validator(event_types()[event_type].schema)
+
+
+def _key(value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 0 < len(value) <= KEY_LIMIT:
+        problem = f"Must be text of 1 to {KEY_LIMIT} characters."
+        raise InvalidTrigger("The idempotency key cannot be used.", {"idempotencyKey": problem})
+    return value
+
+
+def _rows(trigger: Trigger, source: str, known: set[UUID]) -> list[NotificationEvent] | TriggerError:
+    if trigger.event_type.audience is Audience.STAFF:
+        members = resolve.members(trigger.event_type.group)
+        key = trigger.idempotency_key
+        return [_row(trigger, source, member, f"{key}:{member}" if key else None) for member in members]
+    if trigger.user_id and trigger.user_id not in known:
+        return UnknownUser("No such user.", {"userId": "Unknown user."})
+    return [_row(trigger, source, trigger.user_id, trigger.idempotency_key)]
+
+
+def _row(trigger: Trigger, source: str, user_id: UUID | None, key: str | None) -> NotificationEvent:
+    event_type = trigger.event_type
+    now = timezone.now()
+    return NotificationEvent(
+        id=new_id(),
+        source=source,
+        idempotency_key=key,
+        body_hash=trigger.body_hash,
+        event_type=event_type.name,
+        priority=event_type.priority,
+        stage=event_type.stage,
+        user_id=user_id,
+        recipient=trigger.recipient,
+        recipient_key=str(user_id) if user_id else _guest_key(trigger.recipient or {}),
+        order_id=trigger.metadata.get("orderId", ""),
+        metadata=trigger.metadata,
+        expires_at=now + event_type.time_to_live,
+    )
+
+
+def _guest_key(recipient: Mapping[str, str]) -> str:
+    """Names a guest without showing an address: later events of the same order supersede earlier ones by it."""
+    addresses = f"{recipient.get('email', '').lower()}|{recipient.get('phone', '')}"
+    return hashlib.sha256(addresses.encode()).hexdigest()
+
+
+def _stored(source: str, keys: Sequence[str]) -> dict[str, tuple[UUID, str, bytes]]:
+    found = NotificationEvent.objects.filter(source=source, idempotency_key__in=keys)
+    rows = found.values_list("idempotency_key", "id", "status", "body_hash")
+    return {key: (event_id, status, bytes(body_hash)) for key, event_id, status, body_hash in rows if key}
+
+
+def _recorded(
+    rows: Sequence[NotificationEvent], stored: Mapping[str, tuple[UUID, str, bytes]]
+) -> list[Recorded] | TriggerError:
+    results = []
+    for row in rows:
+        ours = (row.id, row.status, bytes(row.body_hash))
+        event_id, status, body_hash = stored[row.idempotency_key] if row.idempotency_key else ours
+        if body_hash != row.body_hash:
+            problem = "This key came before with another body."
+            return KeyConflict(problem, {"idempotencyKey": problem})
+        results.append(Recorded(event_id, str(status), created=event_id == row.id))
+    return results

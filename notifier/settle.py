@@ -1,0 +1,152 @@
+"""Decide from the rows what became of an event: final, a fallback, or due again. Idempotent; never reads results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+
+from channels import registry
+from notifier.catalogue import EventType, event_types
+from notifier.dispatch import as_row, recipients
+from notifier.models import Delivery, NotificationEvent
+from notifier.plan import Planned, next_fallback
+from notifier.record import record_for_staff
+from notifier.states import ACCEPTED, FINAL, LOST, DeliveryStatus, EventStatus
+from preferences.resolve import NOBODY, Recipient
+
+DELIVERY_FAILED = "DELIVERY_FAILED"
+
+
+@dataclass(slots=True)
+class Decisions:
+    """What one settlement writes."""
+
+    verdicts: list[tuple[UUID, str]] = field(default_factory=list)
+    due: list[tuple[UUID, datetime | None, bool]] = field(default_factory=list)
+    fallbacks: list[Delivery] = field(default_factory=list)
+    unreached: list[tuple[NotificationEvent, Delivery]] = field(default_factory=list)
+
+
+def settle(rounds: Iterable[tuple[UUID, int]], *, early: bool = False) -> bool:
+    """Settle these events, given as (id, round); whether something became due at once.
+
+    `early`: a delivery failed for good while its round is still in flight: fall back, and leave the round alone.
+    A verdict stands whoever finds it; only the event's own round may say when it is due again.
+    """
+    wanted = dict(rounds)
+    with transaction.atomic():
+        events = NotificationEvent.objects.lock_unsettled(wanted)
+        deliveries = _deliveries(events)
+        decisions = Decisions()
+        reachable = recipients([e for e in events if any(d.status in LOST for d in deliveries[e.id])])
+        for event in events:
+            current = event.round == wanted[event.id] and not early
+            _decide(event, deliveries[event.id], reachable.get(event.id, NOBODY), decisions, current=current)
+        return _write(decisions)
+
+
+def status_of(event_type: EventType, deliveries: Sequence[Delivery]) -> EventStatus:
+    """The final status of an event whose deliveries are all final."""
+    states = {delivery.channel: DeliveryStatus(delivery.status) for delivery in deliveries}
+    planned = [d.channel for d in deliveries if not d.fallback_of and d.status != DeliveryStatus.SKIPPED]
+    if not planned:  # everything was skipped, or only a stand-in was left
+        planned = [d.channel for d in deliveries if d.status != DeliveryStatus.SKIPPED]
+    reached = [channel for channel in planned if _reached(event_type, channel, states)]
+    if not planned:
+        return EventStatus.SKIPPED
+    if len(reached) == len(planned):
+        return EventStatus.SENT
+    anyone = any(state in ACCEPTED for state in states.values())
+    return EventStatus.PARTIAL if anyone else EventStatus.FAILED
+
+
+def _reached(event_type: EventType, channel: str, states: Mapping[str, DeliveryStatus]) -> bool:
+    return any(states.get(c) in ACCEPTED for c in (channel, *event_type.fallback.get(channel, ())))
+
+
+def stand_in(
+    event_type: EventType, failed: str, states: Mapping[str, DeliveryStatus], recipient: Recipient
+) -> str:
+    """The channel to try instead of a failed one; empty when one is under way or has arrived, or none is left."""
+    chain = event_type.fallback.get(failed, ())
+    if any(states[c] not in LOST and states[c] != DeliveryStatus.SKIPPED for c in chain if c in states):
+        return ""
+    return next_fallback(event_type, failed, recipient, registry.address_kinds(), taken=states)
+
+
+def _deliveries(events: Sequence[NotificationEvent]) -> dict[UUID, list[Delivery]]:
+    found: dict[UUID, list[Delivery]] = {event.id: [] for event in events}
+    for delivery in Delivery.objects.filter(event_id__in=list(found)):
+        found[delivery.event_id].append(delivery)
+    return found
+
+
+def _decide(
+    event: NotificationEvent,
+    deliveries: Sequence[Delivery],
+    recipient: Recipient,
+    decisions: Decisions,
+    *,
+    current: bool,
+) -> None:
+    event_type = event_types()[event.event_type]
+    fallbacks = _fall_back(event, event_type, deliveries, recipient)
+    if fallbacks:
+        decisions.fallbacks += fallbacks
+        decisions.due.append((event.id, None, current))
+    elif all(delivery.status in FINAL for delivery in deliveries):
+        status = status_of(event_type, deliveries)
+        decisions.verdicts.append((event.id, status.value))
+        if status == EventStatus.FAILED:
+            lost = next(d for d in deliveries if d.status in LOST)
+            decisions.unreached.append((event, lost))
+    elif current:
+        decisions.due.append((event.id, _next_due(deliveries), True))
+
+
+def _fall_back(
+    event: NotificationEvent, event_type: EventType, deliveries: Sequence[Delivery], recipient: Recipient
+) -> list[Delivery]:
+    states = {delivery.channel: DeliveryStatus(delivery.status) for delivery in deliveries}
+    made = []
+    for delivery in deliveries:
+        if delivery.status in LOST and (channel := stand_in(event_type, delivery.channel, states, recipient)):
+            states[channel] = DeliveryStatus.QUEUED
+            detail = f"stands in for {delivery.channel}: {delivery.detail}"[:500]
+            made.append(as_row(event, Planned(channel, fallback_of=delivery.channel, detail=detail)))
+    return made
+
+
+def _next_due(deliveries: Sequence[Delivery]) -> datetime | None:
+    """When the first open delivery can go on: its retry is due, or its lease ends."""
+    times = (d.lease_until if d.status == DeliveryStatus.SENDING else d.due_at for d in deliveries if d.status not in FINAL)
+    return min((at for at in times if at), default=None)
+
+
+def _write(decisions: Decisions) -> bool:
+    if decisions.fallbacks:
+        Delivery.objects.bulk_create(decisions.fallbacks, ignore_conflicts=True)
+    if decisions.verdicts:
+        NotificationEvent.objects.conclude(decisions.verdicts)
+    if decisions.due:
+        NotificationEvent.objects.wait_until(decisions.due)
+    told = [_tell_operations(event, lost) for event, lost in decisions.unreached]
+    return bool(decisions.fallbacks) or any(told)
+
+
+def _tell_operations(event: NotificationEvent, lost: Delivery) -> bool:
+    """Raise DELIVERY_FAILED, once per channel and cause within a window; never about a message to staff of this kind."""
+    if event.event_type == DELIVERY_FAILED or DELIVERY_FAILED not in event_types():
+        return False
+    cause = lost.dead_letters.order_by("-created_at").values_list("cause", flat=True).first() or lost.status
+    window = int(event.recorded_at.timestamp() // settings.DELIVERY_FAILED_WINDOW.total_seconds())
+    metadata = {"channel": lost.channel, "cause": cause, "count": 1, "orderIds": [event.order_id] if event.order_id else []}
+    key = f"{lost.channel}:{cause}:{window}"
+    return record_for_staff(DELIVERY_FAILED, metadata, source="notifier", idempotency_key=key) > 0
+
+

@@ -1,0 +1,79 @@
+"""Repair what a crash, a flush or a lost message left behind. Works from Postgres alone: it is the guarantee."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from channels import registry
+from notifier.models import Delivery, NotificationEvent, new_id
+from notifier.querysets import AttemptRow, DeliveryResult
+from notifier.states import AttemptOutcome, DeliveryStatus
+
+SWEEP_LOCK = 0x5EE9  # pg_try_advisory_xact_lock: one sweeper at a time, whoever runs it
+BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What to settle next: events (id, round) whose round was lost, and whether sends were freed."""
+
+    lost_rounds: list[tuple[UUID, int]] = field(default_factory=list)
+    freed: int = 0
+
+
+def sweep() -> Swept:
+    """Free sends whose process is gone, and find rounds that were never settled."""
+    with transaction.atomic():
+        if not _alone():
+            return Swept()
+        freed = _free_sends()
+        return Swept(NotificationEvent.objects.lease_expired(BATCH), freed)
+
+
+def _alone() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [SWEEP_LOCK])
+        return bool(cursor.fetchone()[0])
+
+
+def _free_sends() -> int:
+    """Nobody knows whether they went out: write that down, and make their events due at once."""
+    orphans = Delivery.objects.lease_expired(BATCH)
+    if not orphans:
+        return 0
+    Delivery.objects.finish([_crashed(delivery) for delivery in orphans])
+    ids = sorted({delivery.event_id for delivery in orphans})
+    events = NotificationEvent.objects.lock_unsettled(ids)
+    NotificationEvent.objects.wait_until([(event.id, None, False) for event in events])
+    return len(orphans)
+
+
+def _crashed(delivery: Delivery) -> DeliveryResult:
+    resend = delivery.channel in registry.names() and registry.get(delivery.channel).resend_unknown
+    hopeless = not resend or delivery.crashes + 1 >= settings.MAX_CRASHES
+    status = DeliveryStatus.FAILED if hopeless else DeliveryStatus.RETRYING
+    detail = "the process that sent it ended before it could say how it went"
+    attempt = AttemptRow(
+        id=new_id(),
+        delivery_id=delivery.id,
+        number=delivery.attempt,
+        address_id="",
+        provider=delivery.provider,
+        started_at=(delivery.lease_until or delivery.due_at) - settings.DELIVERY_LEASE,
+        outcome=AttemptOutcome.UNKNOWN.value,
+        detail=detail,
+        maybe_duplicate=True,
+    )
+    return DeliveryResult(
+        id=delivery.id,
+        attempt=delivery.attempt,
+        status=status.value,
+        counted=True,
+        cause="CRASHED",
+        detail=detail,
+        attempts=[attempt],
+    )

@@ -1,0 +1,177 @@
+"""The Celery tasks: thin, they publish what the verbs return. The only module here that knows Celery."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+import orjson
+from celery import Task, chord, shared_task
+from celery.exceptions import Reject
+from channels.errors import ProviderUnavailable
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from kombu import Connection, pools
+from kombu.exceptions import OperationalError as BrokerError
+
+from notifier import dispatch as dispatching
+from notifier import doorbell, sweep
+from notifier import deliver as delivering
+from notifier import settle as settling
+from notifier.dispatch import Lane, Round
+from notifier.models import DeadLetter
+from notifier.record import InvalidTrigger, TriggerError, parse, record
+
+log = logging.getLogger(__name__)
+
+CONTROL, URGENT = "control", "urgent"
+PUBLISH_PATIENCE = 0.15  # seconds for a connection of the doorbell's, and again for its answer
+
+
+class ReliableTask(Task):  # type: ignore[type-arg]
+    """A retry that cannot be published goes back to the queue: Celery alone would delete the message."""
+
+    def retry(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().retry(*args, **kwargs)
+        except Reject as error:
+            raise Reject(error.reason, requeue=True) from error
+
+
+def ring() -> None:
+    """Tell dispatch that something is due. Gives up within 0.3 s and never raises: Beat looks every second anyway."""
+    if not doorbell.press():
+        return
+    try:
+        with pools.producers[_doorbell_connection()].acquire(block=True, timeout=PUBLISH_PATIENCE) as producer:
+            dispatch.apply_async(producer=producer, retry=False)
+    except (BrokerError, OSError, ConnectionError, TimeoutError) as error:
+        doorbell.rest(error)
+
+
+@cache
+def _doorbell_connection() -> Connection:
+    patience = {"socket_timeout": PUBLISH_PATIENCE, "socket_connect_timeout": PUBLISH_PATIENCE}
+    return Connection(settings.REDIS_URL, transport_options={**settings.BROKER_TRANSPORT_OPTIONS, **patience})
+
+
+@shared_task(name="notifier.trigger", bind=True, base=ReliableTask, queue="events")
+def trigger(
+    self: Task[Any, Any],
+    event_type: str,
+    user_id: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    idempotency_key: str | None = None,
+    recipient: Mapping[str, str] | None = None,
+) -> None:
+    """Record an event for a Celery caller. Without a key the task's id is the key: the message may come twice.
+
+    What cannot be recorded is kept as a dead letter; with the database away the message goes back.
+    """
+    body = {"eventType": event_type, "userId": user_id, "metadata": metadata or {}, "recipient": recipient}
+    try:
+        record(parse(body, idempotency_key=idempotency_key or self.request.id), settings.CELERY_SOURCE)
+    except TriggerError as error:
+        _bury(body, event_type, error)
+        return
+    except (OperationalError, InterfaceError) as error:
+        raise self.retry(exc=error, countdown=5, max_retries=None) from error
+    ring()
+
+
+def _bury(body: Mapping[str, Any], event_type: object, error: TriggerError) -> None:
+    problems = "; ".join(f"{name}: {text}" for name, text in error.fields.items())
+    cause = "INVALID_TRIGGER" if isinstance(error, InvalidTrigger) else error.code
+    DeadLetter.objects.create(
+        source=settings.CELERY_SOURCE,
+        event_type=str(event_type)[:64],
+        cause=cause,
+        last_error=f"{error} {problems}"[:500],
+        payload=orjson.dumps(body, default=str),
+    )
+
+
+@shared_task(name="notifier.dispatch", queue=CONTROL)
+def dispatch() -> None:
+    """Start a round for what is due, urgent first; ring again where more may be waiting."""
+    doorbell.release()
+    more = False
+    for lane in Lane:
+        started = dispatching.dispatch(lane)
+        _publish(started)
+        more |= started.full
+    if more:
+        ring()
+
+
+def _publish(started: Round) -> None:
+    """One chord for the claimed batch. Its body runs after the headers, and also when one of them broke."""
+    if not started.events:
+        return
+    body = settle.si(started.events)
+    if not started.deliveries:
+        body.apply_async()
+        return
+    urgent = started.lane is Lane.URGENT
+    header = [
+        deliver.si(channel, ids, urgent=urgent).set(queue=URGENT if urgent else channel.lower())
+        for channel, ids in started.deliveries.items()
+    ]
+    chord(header, body.on_error(settle.si(started.events))).apply_async()
+
+
+@shared_task(
+    name="notifier.deliver",
+    bind=True,
+    base=ReliableTask,
+    autoretry_for=(ProviderUnavailable,),
+    max_retries=2,
+    retry_backoff=1,
+    retry_backoff_max=8,
+    retry_jitter=True,
+)
+def deliver(self: Task[Any, Any], channel: str, ids: Sequence[str], *, urgent: bool = False) -> None:
+    """Send these deliveries. Raises only to be tried again: a chord whose header fails never runs its body."""
+    retries: int = self.request.retries
+    # urgent messages do not wait for this provider: they fall back sooner
+    last_run = urgent or retries >= (self.max_retries or 0)
+    report = delivering.deliver(channel, [UUID(i) for i in ids], again=retries > 0, last_run=last_run)
+    if report.failed:
+        fall_back.delay(sorted(report.failed))
+    if report.unreachable:
+        raise ProviderUnavailable(f"{channel}: nothing went out, trying again")
+
+
+@shared_task(name="notifier.settle", queue=CONTROL)
+def settle(rounds: Sequence[tuple[str, int]]) -> None:
+    """The chord's body, its errback, and the sweeper's: decide from the rows what became of these events."""
+    if settling.settle([(UUID(event), number) for event, number in rounds]):
+        ring()
+
+
+@shared_task(name="notifier.fall_back", queue=CONTROL)
+def fall_back(rounds: Sequence[tuple[str, int]]) -> None:
+    """A delivery failed for good: start its fallback now, while the rest of its round is still in flight."""
+    if settling.settle([(UUID(event), number) for event, number in rounds], early=True):
+        ring()
+
+
+@shared_task(name="notifier.sweep", queue=CONTROL)
+def repair() -> None:
+    """Beat's repair scan."""
+    swept = sweep.sweep()
+    if swept.lost_rounds:
+        settling.settle(swept.lost_rounds)
+    if swept.freed or swept.lost_rounds:
+        log.warning("sweeper: %d sends freed, %d rounds recovered", swept.freed, len(swept.lost_rounds))
+        ring()
+
+
+def queues() -> tuple[str, ...]:
+    """Every queue there is: the engine's own, and one a channel."""
+    return ("events", CONTROL, URGENT, *(name.lower() for name in settings.CHANNELS))
+
+
