@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 
 
 
+from config.admin_settings import UNFOLD as UNFOLD
+from config.api_settings import REST_FRAMEWORK as REST_FRAMEWORK
+from config.api_settings import SPECTACULAR_SETTINGS as SPECTACULAR_SETTINGS
 from config.celery_settings import celery_settings, transport_options
 from config.environment import env, flag, number, required, servers
 from config.providers import channels_from_environment
@@ -43,6 +46,7 @@ INSTALLED_APPS = [
     "notifier",
 ]
 MIDDLEWARE = [
+    "notifier.api.middleware.ApiErrors",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -155,5 +159,3 @@ globals().update(
         visibility_timeout=VISIBILITY_TIMEOUT,
     )
 )
-
-# --- API and admin ---------------------------------------------------------------------------------------------

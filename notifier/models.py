@@ -74,11 +74,11 @@ class NotificationEvent(models.Model):
         ]
         indexes = [
             # dispatch: the due of one lane, urgent first, oldest first (EventQuerySet.claim_due)
-            models.Index("priority", "due_at", name="event_due", condition=models.Q(due_at__isnull=False)),
+            models.Index(fields=["priority", "due_at"], name="event_due", condition=models.Q(due_at__isnull=False)),
             # sweep: rounds whose lease ran out (EventQuerySet.lease_expired)
-            models.Index("lease_until", name="event_leased", condition=models.Q(lease_until__isnull=False)),
+            models.Index(fields=["lease_until"], name="event_leased", condition=models.Q(lease_until__isnull=False)),
             # GET events?orderId=, the admin's search, and what supersedes a message (DeliveryQuerySet.claim)
-            models.Index("order_id", "stage", name="event_order", condition=~models.Q(order_id="")),
+            models.Index(fields=["order_id", "stage"], name="event_order", condition=~models.Q(order_id="")),
         ]
 
     def __str__(self) -> str:
@@ -120,7 +120,7 @@ class Delivery(models.Model):
         constraints = [models.UniqueConstraint(fields=["event", "channel"], name="delivery_once_per_event_and_channel")]
         indexes = [
             # sweep: sends whose process is gone (DeliveryQuerySet.lease_expired)
-            models.Index("lease_until", name="delivery_leased", condition=models.Q(lease_until__isnull=False)),
+            models.Index(fields=["lease_until"], name="delivery_leased", condition=models.Q(lease_until__isnull=False)),
         ]
 
     def __str__(self) -> str:
@@ -180,7 +180,7 @@ class DeadLetter(models.Model):
                 fields=["delivery"], condition=models.Q(status="OPEN"), name="dead_letter_open_once_per_delivery"
             ),
         ]
-        indexes = [models.Index("status", "-created_at", name="dead_letter_open")]
+        indexes = [models.Index(fields=["status", "-created_at"], name="dead_letter_open")]
 
     def __str__(self) -> str:
         return f"{self.cause} {self.event_type} {self.channel}".strip()

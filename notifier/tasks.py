@@ -168,10 +168,3 @@ def repair() -> None:
     if swept.freed or swept.lost_rounds:
         log.warning("sweeper: %d sends freed, %d rounds recovered", swept.freed, len(swept.lost_rounds))
         ring()
-
-
-def queues() -> tuple[str, ...]:
-    """Every queue there is: the engine's own, and one a channel."""
-    return ("events", CONTROL, URGENT, *(name.lower() for name in settings.CHANNELS))
-
-

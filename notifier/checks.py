@@ -1,0 +1,86 @@
+"""What must be right before anything starts: each problem one line that says where and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+
+from channels import registry
+from notifier.catalogue import EventType, event_types
+from notifier.render import missing_templates
+
+BUILT_IN_CHANNELS = ("EMAIL", "SMS", "PUSH", "IN_APP")
+
+
+@register()
+def check_catalogue(*, app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """Every event type: known channels, templates for whatever may carry it, and a sample that meets its schema."""
+    return [problem for event_type in event_types().values() for problem in _event_type_problems(event_type)]
+
+
+@register()
+def check_channels(*, app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """Every configured channel can be built; a built-in one that is off is worth a warning."""
+    problems: list[CheckMessage] = []
+    for name in registry.names():
+        try:
+            registry.get(name)
+        except ImproperlyConfigured as error:
+            problems.append(Error(str(error), id="notifier.E004"))
+    off = [name for name in BUILT_IN_CHANNELS if name not in registry.names()]
+    hint = "Its messages are skipped as CHANNEL_DISABLED. Set its provider's credentials to turn it on."
+    return problems + [Warning(f"Channel {name} has no provider and is off.", hint=hint, id="notifier.W001") for name in off]
+
+
+@register()
+def check_time_chain(*, app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """Each time limit outlasts the one it guards; otherwise a lease ends while its work still runs."""
+    names = (
+        "PROVIDER_TIMEOUT",
+        "SLICE_TIMEOUT",
+        "DELIVERY_LEASE",
+        "TASK_SOFT_TIME_LIMIT",
+        "TASK_TIME_LIMIT",
+        "EVENT_LEASE",
+        "VISIBILITY_TIMEOUT",
+    )
+    return [
+        Error(
+            f"settings.{shorter} ({getattr(settings, shorter)}) must be below settings.{longer} ({getattr(settings, longer)}).",
+            id="notifier.E005",
+        )
+        for shorter, longer in pairwise(names)
+        if getattr(settings, shorter) >= getattr(settings, longer)
+    ]
+
+
+def _event_type_problems(event_type: EventType) -> Iterator[CheckMessage]:
+    where = f"Event type {event_type.name}"
+    known = {*BUILT_IN_CHANNELS, *registry.names()}
+    for channel in event_type.reachable_channels:
+        if channel not in known:
+            hint = f"There are {', '.join(sorted(known))}; configure it in settings.CHANNELS."
+            yield Error(f"{where} names the unknown channel {channel}.", hint=hint, id="notifier.E001")
+        elif channel in registry.names():
+            parts = registry.parts(channel)
+            for template in missing_templates(channel, parts, event_type.name, settings.LOCALES):
+                yield Error(f"{where} has no template {template}.", id="notifier.E002")
+    yield from _schema_problems(event_type, where)
+
+
+def _schema_problems(event_type: EventType, where: str) -> Iterator[CheckMessage]:
+    try:
+        Draft202012Validator.check_schema(dict(event_type.schema))
+    except SchemaError as error:
+        yield Error(f"{where} has a broken metadata schema: {error.message}", id="notifier.E003")
+        return
+    for problem in Draft202012Validator(dict(event_type.schema)).iter_errors(event_type.sample):
+        yield Error(f"{where}: its sample metadata does not meet its schema: {problem.message}", id="notifier.E003")
