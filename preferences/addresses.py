@@ -33,9 +33,7 @@ def clean_phone(value: str) -> str:
     try:
         number = phonenumbers.parse(value)
     except phonenumbers.NumberParseException as error:
-        raise ValidationError(
-            "Not a phone number with its country code, as +49….", code="invalid_phone"
-        ) from error
+        raise ValidationError("Not a phone number with its country code, as +49….", code="invalid_phone") from error
     if not phonenumbers.is_valid_number(number):
         raise ValidationError("No such phone number can exist.", code="invalid_phone")
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
@@ -74,9 +72,7 @@ def clean_guest(recipient: Mapping[str, object]) -> dict[str, str]:
 
     Raises ValidationError with `message_dict`: what is wrong, by field.
     """
-    problems: dict[str, list[str]] = {
-        name: ["Unknown field."] for name in recipient.keys() - _GUEST_FIELDS.keys()
-    }
+    problems: dict[str, list[str]] = {name: ["Unknown field."] for name in recipient.keys() - _GUEST_FIELDS.keys()}
     cleaned: dict[str, str] = {}
     for name, clean in _GUEST_FIELDS.items():
         value = recipient.get(name)

@@ -73,9 +73,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     )
     password = models.CharField(max_length=128, default="!", editable=False)  # "!" is Django's "unusable"
     email = models.EmailField(blank=True, default="")
-    phone = PhoneField(
-        max_length=16, blank=True, default="", help_text="with country code, as +49 151 12345678"
-    )
+    phone = PhoneField(max_length=16, blank=True, default="", help_text="with country code, as +49 151 12345678")
     locale = LocaleField(max_length=16, default=default_locale)
     time_zone = models.CharField(
         max_length=64, default="UTC", validators=[check_time_zone], help_text="an IANA name, as Europe/Berlin"
@@ -154,9 +152,7 @@ class Preference(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["user", "event_type", "channel"], name="preference_once_per_choice"
-            ),
+            models.UniqueConstraint(fields=["user", "event_type", "channel"], name="preference_once_per_choice"),
         ]
 
     def __str__(self) -> str:
@@ -182,9 +178,7 @@ class SuppressedAddress(models.Model):
 
     class Meta:
         verbose_name_plural = "suppressed addresses"
-        constraints = [
-            models.UniqueConstraint(fields=["kind", "address"], name="suppressed_once_per_address")
-        ]
+        constraints = [models.UniqueConstraint(fields=["kind", "address"], name="suppressed_once_per_address")]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.reason}"

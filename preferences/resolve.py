@@ -52,15 +52,17 @@ class Recipient:
         return all(wide) if wide else self.choices.get(("", ""), True)
 
 
+#: stands where a person was erased meanwhile: reachable nowhere
+NOBODY = Recipient(user_id=None, locale="en", time_zone="UTC", addresses={})
+
+
 def load(user_ids: Iterable[UUID]) -> dict[UUID, Recipient]:
     """The active users among these, by id; who is unknown or inactive is absent. Four queries."""
     users = list(User.objects.filter(id__in=set(user_ids), is_active=True))
     ids = [user.id for user in users]
     suppressed = _suppressed([user.email for user in users], [user.phone for user in users])
     devices: dict[UUID, list[Address]] = defaultdict(list)
-    for device_id, user_id, token in Device.objects.filter(user__in=ids).values_list(
-        "id", "user_id", "token"
-    ):
+    for device_id, user_id, token in Device.objects.filter(user__in=ids).values_list("id", "user_id", "token"):
         devices[user_id].append(Address(token, id=str(device_id)))
     choices: dict[UUID, dict[tuple[str, str], bool]] = defaultdict(dict)
     rows = Preference.objects.filter(user__in=ids).values_list("user_id", "event_type", "channel", "enabled")
@@ -90,9 +92,7 @@ def guest(recipient: Mapping[str, str]) -> Recipient:
 
 def guests(recipients: Sequence[Mapping[str, str]]) -> list[Recipient]:
     """The same for many, in their order. One query."""
-    suppressed = _suppressed(
-        [r.get("email", "") for r in recipients], [r.get("phone", "") for r in recipients]
-    )
+    suppressed = _suppressed([r.get("email", "") for r in recipients], [r.get("phone", "") for r in recipients])
     return [
         Recipient(
             user_id=None,
@@ -107,6 +107,11 @@ def guests(recipients: Sequence[Mapping[str, str]]) -> list[Recipient]:
         )
         for recipient in recipients
     ]
+
+
+def existing(user_ids: Iterable[UUID]) -> set[UUID]:
+    """Those among these ids that are active users. One query, none for none."""
+    return set(User.objects.filter(id__in=set(user_ids), is_active=True).values_list("id", flat=True))
 
 
 def members(group: str) -> list[UUID]:
@@ -125,10 +130,10 @@ def mark_invalid(kind: str, address: str) -> None:
         )
 
 
-def mark_valid(kind: str, address: str) -> None:
-    """Somebody gave this address anew: what a provider once said of it no longer counts. An opt-out stays."""
+def mark_valid(kind: str, addresses: Iterable[str]) -> None:
+    """Somebody gave these anew: what a provider once said of them no longer counts. An opt-out stays."""
     SuppressedAddress.objects.filter(
-        kind=kind, address=_key(address), reason=SuppressedAddress.Reason.INVALID
+        kind=kind, address__in={_key(address) for address in addresses}, reason=SuppressedAddress.Reason.INVALID
     ).delete()
 
 
@@ -138,9 +143,7 @@ def _key(address: str) -> str:
 
 def _suppressed(emails: Iterable[str], phones: Iterable[str]) -> set[tuple[str, str]]:
     """(kind, address) of those among these that get nothing. Looked up by the unique index."""
-    wanted_emails, wanted_phones = (
-        {_key(address) for address in some if address} for some in (emails, phones)
-    )
+    wanted_emails, wanted_phones = ({_key(address) for address in some if address} for some in (emails, phones))
     rows = SuppressedAddress.objects.filter(kind=EMAIL, address__in=wanted_emails).union(
         SuppressedAddress.objects.filter(kind=PHONE, address__in=wanted_phones), all=True
     )

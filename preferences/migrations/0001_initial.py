@@ -8,86 +8,191 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('auth', '0012_alter_user_first_name_max_length'),
+        ("auth", "0012_alter_user_first_name_max_length"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='User',
+            name="User",
             fields=[
-                ('last_login', models.DateTimeField(blank=True, null=True, verbose_name='last login')),
-                ('is_superuser', models.BooleanField(default=False, help_text='Designates that this user has all permissions without explicitly assigning them.', verbose_name='superuser status')),
-                ('id', models.UUIDField(default=preferences.models.new_id, editable=False, primary_key=True, serialize=False)),
-                ('username', models.CharField(blank=True, help_text='staff only', max_length=150, null=True, unique=True)),
-                ('password', models.CharField(default='!', editable=False, max_length=128)),
-                ('email', models.EmailField(blank=True, default='', max_length=254)),
-                ('phone', preferences.models.PhoneField(blank=True, default='', help_text='with country code, as +49 151 12345678', max_length=16)),
-                ('locale', preferences.models.LocaleField(default=preferences.models.default_locale, max_length=16)),
-                ('time_zone', models.CharField(default='UTC', help_text='an IANA name, as Europe/Berlin', max_length=64, validators=[preferences.models.check_time_zone])),
-                ('is_active', models.BooleanField(default=True)),
-                ('is_staff', models.BooleanField(default=False, help_text='may open the admin')),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('groups', models.ManyToManyField(blank=True, help_text='The groups this user belongs to. A user will get all permissions granted to each of their groups.', related_name='user_set', related_query_name='user', to='auth.group', verbose_name='groups')),
-                ('user_permissions', models.ManyToManyField(blank=True, help_text='Specific permissions for this user.', related_name='user_set', related_query_name='user', to='auth.permission', verbose_name='user permissions')),
+                ("last_login", models.DateTimeField(blank=True, null=True, verbose_name="last login")),
+                (
+                    "is_superuser",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Designates that this user has all permissions without explicitly assigning them.",
+                        verbose_name="superuser status",
+                    ),
+                ),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=preferences.models.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "username",
+                    models.CharField(blank=True, help_text="staff only", max_length=150, null=True, unique=True),
+                ),
+                ("password", models.CharField(default="!", editable=False, max_length=128)),
+                ("email", models.EmailField(blank=True, default="", max_length=254)),
+                (
+                    "phone",
+                    preferences.models.PhoneField(
+                        blank=True, default="", help_text="with country code, as +49 151 12345678", max_length=16
+                    ),
+                ),
+                ("locale", preferences.models.LocaleField(default=preferences.models.default_locale, max_length=16)),
+                (
+                    "time_zone",
+                    models.CharField(
+                        default="UTC",
+                        help_text="an IANA name, as Europe/Berlin",
+                        max_length=64,
+                        validators=[preferences.models.check_time_zone],
+                    ),
+                ),
+                ("is_active", models.BooleanField(default=True)),
+                ("is_staff", models.BooleanField(default=False, help_text="may open the admin")),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "groups",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="The groups this user belongs to. A user will get all permissions granted to each of their groups.",
+                        related_name="user_set",
+                        related_query_name="user",
+                        to="auth.group",
+                        verbose_name="groups",
+                    ),
+                ),
+                (
+                    "user_permissions",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="Specific permissions for this user.",
+                        related_name="user_set",
+                        related_query_name="user",
+                        to="auth.permission",
+                        verbose_name="user permissions",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Device',
+            name="Device",
             fields=[
-                ('id', models.UUIDField(default=preferences.models.new_id, editable=False, primary_key=True, serialize=False)),
-                ('token', models.CharField(help_text="the push service's name for the device", max_length=512, unique=True)),
-                ('platform', models.CharField(choices=[('android', 'Android'), ('ios', 'iOS'), ('web', 'Web')], default='android', max_length=16)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='devices', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=preferences.models.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "token",
+                    models.CharField(help_text="the push service's name for the device", max_length=512, unique=True),
+                ),
+                (
+                    "platform",
+                    models.CharField(
+                        choices=[("android", "Android"), ("ios", "iOS"), ("web", "Web")],
+                        default="android",
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="devices", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Preference',
+            name="Preference",
             fields=[
-                ('id', models.UUIDField(default=preferences.models.new_id, editable=False, primary_key=True, serialize=False)),
-                ('event_type', models.CharField(blank=True, default='', help_text='empty: every type', max_length=64)),
-                ('channel', models.CharField(blank=True, default='', help_text='empty: every channel', max_length=32)),
-                ('enabled', models.BooleanField()),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('user', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='preferences', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=preferences.models.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("event_type", models.CharField(blank=True, default="", help_text="empty: every type", max_length=64)),
+                ("channel", models.CharField(blank=True, default="", help_text="empty: every channel", max_length=32)),
+                ("enabled", models.BooleanField()),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="preferences",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='SuppressedAddress',
+            name="SuppressedAddress",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('email', 'Email'), ('phone', 'Phone')], max_length=8)),
-                ('address', models.CharField(help_text='an email in lower case, a phone number in E.164', max_length=254)),
-                ('reason', models.CharField(choices=[('INVALID', 'Invalid'), ('OPTED_OUT', 'Opted Out')], max_length=16)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("kind", models.CharField(choices=[("email", "Email"), ("phone", "Phone")], max_length=8)),
+                (
+                    "address",
+                    models.CharField(help_text="an email in lower case, a phone number in E.164", max_length=254),
+                ),
+                (
+                    "reason",
+                    models.CharField(choices=[("INVALID", "Invalid"), ("OPTED_OUT", "Opted Out")], max_length=16),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
             ],
             options={
-                'verbose_name_plural': 'suppressed addresses',
-                'constraints': [models.UniqueConstraint(fields=('kind', 'address'), name='suppressed_once_per_address')],
+                "verbose_name_plural": "suppressed addresses",
+                "constraints": [
+                    models.UniqueConstraint(fields=("kind", "address"), name="suppressed_once_per_address")
+                ],
             },
         ),
         migrations.AddIndex(
-            model_name='user',
-            index=models.Index(condition=models.Q(('email', ''), _negated=True), fields=['email'], name='user_email'),
+            model_name="user",
+            index=models.Index(condition=models.Q(("email", ""), _negated=True), fields=["email"], name="user_email"),
         ),
         migrations.AddIndex(
-            model_name='user',
-            index=models.Index(condition=models.Q(('phone', ''), _negated=True), fields=['phone'], name='user_phone'),
+            model_name="user",
+            index=models.Index(condition=models.Q(("phone", ""), _negated=True), fields=["phone"], name="user_phone"),
         ),
         migrations.AddConstraint(
-            model_name='user',
-            constraint=models.CheckConstraint(condition=models.Q(('phone', ''), ('phone__regex', '^\\+[1-9][0-9]{4,14}$'), _connector='OR'), name='user_phone_e164'),
+            model_name="user",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("phone", ""), ("phone__regex", "^\\+[1-9][0-9]{4,14}$"), _connector="OR"),
+                name="user_phone_e164",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='user',
-            constraint=models.CheckConstraint(condition=models.Q(('is_staff', False), ('username__isnull', False), _connector='OR'), name='user_staff_has_username'),
+            model_name="user",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("is_staff", False), ("username__isnull", False), _connector="OR"),
+                name="user_staff_has_username",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='preference',
-            constraint=models.UniqueConstraint(fields=('user', 'event_type', 'channel'), name='preference_once_per_choice'),
+            model_name="preference",
+            constraint=models.UniqueConstraint(
+                fields=("user", "event_type", "channel"), name="preference_once_per_choice"
+            ),
         ),
     ]

@@ -1,0 +1,80 @@
+"""Who calls, and what they may: `Authorization: Api-Key KEY`, and the scope that a view asks for."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.throttling import SimpleRateThrottle
+from rest_framework.views import APIView
+
+from notifier.models import ApiKey
+
+SCHEME = "Api-Key"
+USE_NOTED_EVERY = timedelta(minutes=1)  # so that a busy key costs no write a request
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """`request.auth` becomes the caller's ApiKey. A request without a key stays anonymous."""
+
+    def authenticate(self, request: Request) -> tuple[ApiKey, ApiKey] | None:
+        scheme, _, key = get_authorization_header(request).decode("latin-1").partition(" ")
+        if scheme.lower() != SCHEME.lower():
+            return None
+        row = ApiKey.find(key.strip())
+        if row is None:
+            raise AuthenticationFailed("This API key is unknown, expired or revoked.")
+        _note_use(row)
+        return row, row
+
+    def authenticate_header(self, request: Request) -> str:
+        return SCHEME
+
+
+def _note_use(row: ApiKey) -> None:
+    now = timezone.now()
+    if row.last_used_at is None or now - row.last_used_at > USE_NOTED_EVERY:
+        ApiKey.objects.filter(pk=row.pk).update(last_used_at=now)
+
+
+class HasScope(BasePermission):
+    """The caller's key carries the scope that the view's `required_scopes` names for this method."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        scopes: dict[str, str] = getattr(view, "required_scopes", {})
+        scope = scopes.get(request.method or "")
+        if request.auth is None or scope is None:
+            return scope is None and request.auth is not None  # no scope for it: the view answers 405
+        if scope not in request.auth.scopes:
+            raise PermissionDenied(f"This API key lacks the scope {scope!r}.")
+        return True
+
+
+class KeyThrottle(SimpleRateThrottle):
+    """At most THROTTLE_RATES["api_key"] requests a key, counted in Django's cache."""
+
+    scope = "api_key"
+
+    def get_cache_key(self, request: Request, view: APIView) -> str | None:
+        return f"throttle:{request.auth.pk}" if request.auth else None
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[misc] # drf-spectacular is untyped
+    """How the API's documentation shows the key."""
+
+    target_class = ApiKeyAuthentication
+    name = "ApiKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {
+            "type": "apiKey",
+            "in": "header",
+            "name": "Authorization",
+            "description": "`Api-Key KEY`, made by `manage.py create_api_key NAME --scope trigger`",
+        }

@@ -1,0 +1,132 @@
+"""The one shape of every error: {"error": {"code", "message", "fields"}}.
+
+`code` is for programs and never changes; `message` is for people; `fields` names what is wrong, by field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import DataError, InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, JsonResponse
+from rest_framework import exceptions, status
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+RETRY_AFTER = 5  # seconds; a database that was away is asked again at most this often
+
+Fields = Mapping[str, Sequence[str]]
+
+
+class ApiError(Exception):
+    """Ends a request with this answer."""
+
+    def __init__(
+        self, http_status: int, code: str, message: str, fields: Fields | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.http_status = http_status
+        self.code = code
+        self.message = message
+        self.fields = fields or {}
+        self.retry_after = retry_after
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return {"code": self.code, "message": self.message, "fields": self.fields}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {} if self.retry_after is None else {"Retry-After": str(max(1, round(self.retry_after)))}
+
+
+def invalid(fields: Fields) -> ApiError:
+    """400: these fields are wrong."""
+    names = ", ".join(fields)
+    return ApiError(status.HTTP_400_BAD_REQUEST, "INVALID", f"The request is not valid: {names}.", fields)
+
+
+def not_found(what: str, field: str = "") -> ApiError:
+    """404, naming the field that led nowhere where there is one."""
+    message = f"No such {what}."
+    return ApiError(status.HTTP_404_NOT_FOUND, "NOT_FOUND", message, {field: [message]} if field else None)
+
+
+def handle(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Django REST framework's hook. An error that nobody foresaw goes on to Django, which logs it."""
+    answer = _translated(error)
+    if answer is None:
+        return None
+    set_rollback()
+    headers = answer.headers
+    if isinstance(error, exceptions.APIException) and (challenge := getattr(error, "auth_header", None)):
+        headers["WWW-Authenticate"] = challenge
+    return Response({"error": answer.body}, status=answer.http_status, headers=headers)
+
+
+_CODES = {
+    exceptions.ParseError: "MALFORMED_JSON",
+    exceptions.NotAuthenticated: "UNAUTHENTICATED",
+    exceptions.AuthenticationFailed: "UNAUTHENTICATED",
+    exceptions.PermissionDenied: "FORBIDDEN",
+    exceptions.NotFound: "NOT_FOUND",
+    exceptions.MethodNotAllowed: "METHOD_NOT_ALLOWED",
+    exceptions.NotAcceptable: "NOT_ACCEPTABLE",
+    exceptions.UnsupportedMediaType: "UNSUPPORTED_MEDIA_TYPE",
+    exceptions.Throttled: "RATE_LIMITED",
+}
+
+
+def _translated(error: Exception) -> ApiError | None:
+    match error:
+        case ApiError():
+            return error
+        case exceptions.ValidationError():
+            return invalid(flat(error.detail))
+        case ValidationError():
+            return invalid(flat(error.message_dict if hasattr(error, "error_dict") else error.messages))
+        case exceptions.APIException():
+            code = _CODES.get(type(error), "ERROR")
+            return ApiError(error.status_code, code, str(error.detail), retry_after=getattr(error, "wait", None))
+        case Http404():
+            return ApiError(status.HTTP_404_NOT_FOUND, "NOT_FOUND", "There is nothing here.")
+        case PermissionDenied():
+            return ApiError(status.HTTP_403_FORBIDDEN, "FORBIDDEN", "You may not do this.")
+        case DataError():  # such as a NUL in a query
+            return ApiError(status.HTTP_400_BAD_REQUEST, "INVALID", "The request holds a value that cannot be stored.")
+        case OperationalError() | InterfaceError():
+            return ApiError(
+                status.HTTP_503_SERVICE_UNAVAILABLE,
+                "UNAVAILABLE",
+                "The database cannot be reached. Nothing was recorded; try again.",
+                retry_after=RETRY_AFTER,
+            )
+    return None
+
+
+def flat(detail: Any, at: str = "") -> dict[str, list[str]]:
+    """Nested validation errors by dotted path: {"events": {0: {"eventType": […]}}} -> {"events.0.eventType": […]}."""
+    if isinstance(detail, Mapping):
+        inner = [flat(value, f"{at}.{key}".strip(".")) for key, value in detail.items()]
+    elif isinstance(detail, list) and any(isinstance(item, Mapping) for item in detail):
+        inner = [flat(item, f"{at}.{index}".strip(".")) for index, item in enumerate(detail) if item]
+    else:
+        messages = detail if isinstance(detail, list) else [detail]
+        return {at.removesuffix(".non_field_errors") or "body": [str(message) for message in messages]}
+    return {path: messages for part in inner for path, messages in part.items()}
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
+    """Django's handler404, for addresses outside the API too."""
+    return _page(ApiError(status.HTTP_404_NOT_FOUND, "NOT_FOUND", "There is nothing here."))
+
+
+def server_error(request: HttpRequest) -> JsonResponse:
+    """Django's handler500: the error itself is in the log."""
+    return _page(ApiError(status.HTTP_500_INTERNAL_SERVER_ERROR, "INTERNAL", "Something went wrong on our side."))
+
+
+def _page(error: ApiError) -> JsonResponse:
+    return JsonResponse({"error": error.body}, status=error.http_status)

@@ -1,0 +1,85 @@
+"""What the shop tells us of its people: saved, merged and forgotten here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from preferences.models import Device, Preference, User
+from preferences.resolve import EMAIL, PHONE, mark_valid
+
+FIELDS = ("email", "phone", "locale", "time_zone")
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    user: User
+    created: bool
+
+
+def save(people: Sequence[tuple[UUID, Mapping[str, Any]]]) -> list[Saved | ValidationError]:
+    """Merge what is given into the people of these ids, making those who are new; one answer each, in order.
+
+    Of FIELDS, what is absent stays and None clears. Somebody whose fields are wrong is left as they were, and
+    their place holds the ValidationError, by field. A few queries, however many people.
+    """
+    with transaction.atomic():
+        rows = User.objects.filter(id__in={user_id for user_id, _ in people})
+        known = {user.id: user for user in rows.order_by("id").select_for_update()}
+        latest = dict(known)
+        answers: list[Saved | ValidationError] = []
+        for user_id, changes in people:
+            answer = _merged(latest.get(user_id), user_id, changes)
+            if isinstance(answer, Saved):
+                latest[user_id] = answer.user
+            answers.append(answer)
+        _write(known, [user for user_id, user in latest.items() if user is not known.get(user_id)])
+    return answers
+
+
+def _write(before: Mapping[UUID, User], changed: Iterable[User]) -> None:
+    users = sorted(changed, key=lambda user: user.id)  # one order, so that two calls cannot deadlock
+    User.objects.bulk_create(users, update_conflicts=True, unique_fields=["id"], update_fields=FIELDS)
+    for kind in (EMAIL, PHONE):
+        given = {getattr(user, kind) for user in users}
+        mark_valid(kind, given - {getattr(user, kind) for user in before.values()})
+
+
+def _merged(user: User | None, user_id: UUID, changes: Mapping[str, Any]) -> Saved | ValidationError:
+    """A copy with the changes, or what is wrong with them."""
+    merged = User(id=user_id)
+    for name in FIELDS:
+        before = getattr(user or merged, name)
+        value = changes.get(name, before)
+        setattr(merged, name, User._meta.get_field(name).get_default() if value is None else value)
+    try:
+        merged.clean_fields(exclude={field.name for field in User._meta.fields} - set(FIELDS))
+    except ValidationError as error:
+        return error
+    return Saved(merged, created=user is None)
+
+
+def save_device(user: User, token: str, platform: str) -> tuple[Device, bool]:
+    """The device with this token, now this person's; True when it is new. Raises ValidationError."""
+    Device(user=user, token=token, platform=platform).clean_fields(exclude={"user"})
+    return Device.objects.update_or_create(token=token, defaults={"user": user, "platform": platform})
+
+
+def choose(user: User, choices: Mapping[tuple[str, str], bool]) -> list[Preference]:
+    """Set a person's choices, by (event type, channel), all at once; the rows in the order given."""
+    rows = [
+        Preference(user=user, event_type=event_type, channel=channel, enabled=enabled)
+        for (event_type, channel), enabled in choices.items()
+    ]
+    Preference.objects.bulk_create(
+        sorted(rows, key=lambda row: (row.event_type, row.channel)),
+        update_conflicts=True,
+        unique_fields=["user", "event_type", "channel"],
+        update_fields=["enabled", "updated_at"],
+    )
+    return rows
