@@ -1,0 +1,128 @@
+"""A stand-in for SendGrid, Twilio and FCM on loopback: `python -m uvicorn sandbox.app:app --port 9000`.
+
+It answers as they do, keeps what arrived, misbehaves on request (PUT /faults), and shows messages at / as a
+person would see them. SANDBOX_LOG names a file to which every message is appended as a line of JSON: a tool
+for tests, which then holds addresses and bodies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import FrameType
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sandbox import faults, google, messages, shop
+from sandbox.fcm import Fcm
+from sandbox.sendgrid import SendGrid
+from sandbox.store import Store
+from sandbox.twilio import Twilio
+
+PAGES = Path(__file__).parent / "pages"
+# the pages are self-contained; nothing that a message carries can load or run anything in them
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
+
+
+class WithTransport:
+    """Puts the connection's transport into the ASGI scope, where faults that cut it find it.
+
+    uvicorn's `send` is a method of the object that holds it; other servers give None, and a fault that cuts
+    the connection then waits until the caller gives up.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["transport"] = getattr(getattr(send, "__self__", None), "transport", None)
+        await self.app(scope, receive, send)
+
+
+def page(name: str) -> Route:
+    """The route of a page of sandbox/pages; read per request, so that a change shows after a reload."""
+
+    async def show(request: Request) -> Response:  # noqa: ARG001 - Starlette's shape
+        headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-store"}
+        return HTMLResponse((PAGES / f"{name}.html").read_text("utf-8"), headers=headers)
+
+    return Route("/" if name == "index" else f"/{name}", show)
+
+
+def create_app(environment: Mapping[str, str]) -> ASGIApp:
+    """The sandbox with a store and faults of its own; `environment` as here and in sandbox.shop."""
+    sendgrid, twilio, fcm = SendGrid(), Twilio(), Fcm()
+    account = "/2010-04-01/Accounts/{account}"
+    app = Starlette(
+        lifespan=_lifespan,
+        exception_handlers={HTTPException: _refuse, shop.NotifierError: shop.explain},
+        routes=[
+            page("index"),
+            page("shop"),
+            *shop.ROUTES,
+            Route("/v3/mail/send", sendgrid.receive, methods=["POST"]),
+            Route(f"{account}/Messages.json", twilio.receive, methods=["POST"]),
+            Route(f"{account}/Messages.json", twilio.listing, methods=["GET"]),
+            Route(f"{account}/Messages/{{message}}.json", twilio.fetch),
+            Route("/v1/projects/{project}/messages:send", fcm.receive, methods=["POST"]),
+            Route("/token", google.exchange, methods=["POST"]),
+            Route("/faults", faults.put, methods=["PUT"]),
+            Route("/faults", faults.listing, methods=["GET"]),
+            Route("/faults", faults.clear, methods=["DELETE"]),
+            Route("/messages", messages.listing, methods=["GET"]),
+            Route("/messages", messages.clear, methods=["DELETE"]),
+            Route("/messages/stream", messages.stream),
+            Route("/messages/{id}/html", messages.html),
+        ],
+    )
+    log = environment.get("SANDBOX_LOG", "")
+    app.state.store = Store(Path(log) if log else None)
+    app.state.faults = faults.Faults()
+    app.state.shop = shop.Shop(environment)
+    return WithTransport(app)
+
+
+async def _refuse(request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette's shape
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    message = error.detail if isinstance(error, HTTPException) else "error"
+    return JSONResponse({"error": {"code": "BAD_REQUEST", "message": message, "fields": {}}}, status)
+
+
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncGenerator[None, None]:
+    _close_streams_on_exit(app.state.store)
+    yield
+    await app.state.shop.close()
+    app.state.store.close()
+
+
+def _close_streams_on_exit(store: Store) -> None:
+    """End the open streams when the process is told to stop: uvicorn waits for them, and they never end."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # only the main thread may set handlers; a test's server in a thread is stopped by its test
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        server = signal.getsignal(number)
+
+        def stop(number: int, frame: FrameType | None, server: object = server) -> None:
+            loop.call_soon_threadsafe(store.close)
+            if callable(server):
+                server(number, frame)
+
+        signal.signal(number, stop)
+
+
+app = create_app(os.environ)

@@ -1,0 +1,250 @@
+"""Twilio's 2010-04-01 Messages: create one, list by recipient, fetch by sid."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import phonenumbers
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from sandbox import credentials
+from sandbox.provider import Provider, Refusal, basic, envelope
+from sandbox.store import Message, Store
+
+BODY_LIMIT = 1_600  # characters
+PAGE_SIZE = 50
+PAGE_LIMIT = 1_000
+#: Twilio's own magic numbers for tests, and what each answers
+MAGIC_NUMBERS = {
+    "+15005550001": 21211,
+    "+15005550002": 21612,
+    "+15005550003": 21408,
+    "+15005550004": 21610,
+    "+15005550009": 21614,
+}
+STATUS_CODES = {401: 20003, 403: 20003, 404: 20404, 429: 20429, 500: 20500, 503: 20503}
+EXPLANATIONS = {
+    20001: "Unknown parameters",
+    20003: "Authenticate",
+    20404: "The requested resource was not found",
+    20429: "Too Many Requests",
+    20500: "An internal server error has occurred",
+    20503: "Service unavailable",
+    21211: "Invalid 'To' Phone Number: {to}",
+    21212: "Invalid From Number (caller ID): {sender}",
+    21408: "Permission to send an SMS has not been enabled for the region indicated by the 'To' number: {to}",
+    21602: "Message body is required.",
+    21603: "A 'From' phone number is required.",
+    21604: "A 'To' phone number is required.",
+    21606: "The 'From' phone number {sender} is not a valid, SMS-capable inbound phone number or short code "
+    "for your account.",
+    21609: "The 'StatusCallback' URL {callback} is not a valid URL.",
+    21610: "Attempt to send to unsubscribed recipient",
+    21612: "The 'To' phone number: {to}, is not currently reachable using the 'From' phone number: {sender} via SMS.",
+    21614: "'To' number is not a valid mobile number",
+    21617: "The concatenated message body exceeds the 1600 character limit",
+}
+
+
+class Twilio(Provider):
+    name = "twilio"
+    accepted_status = 201
+
+    def read(self, request: Request, body: bytes) -> tuple[Any, list[Message]]:
+        form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
+        callback = dict(parse_qsl(urlsplit(form.get("StatusCallback", "")).query))
+        message = Message(
+            provider=self.name,
+            channel="SMS",
+            to=form.get("To", ""),
+            from_=form.get("From", "") or form.get("MessagingServiceSid", ""),
+            delivery_id=callback.get("d", ""),
+            event_type=callback.get("event_type", ""),
+            order_id=callback.get("order_id", ""),
+            body=form.get("Body", ""),
+            data={"status_callback": form.get("StatusCallback", "")},
+            **envelope(request),
+        )
+        return form, [message]
+
+    def check(self, request: Request, call: Any) -> None:
+        self._authenticate(request)
+        for code in _faults_of(call):
+            facts = {name: call.get(field, "") for name, field in FACTS.items()}
+            raise Refusal(_error(400, code, facts))
+
+    def accept(self, messages: list[Message], reference: str) -> Response:  # noqa: ARG002
+        return JSONResponse(_resource(messages[0]) | {"status": "queued", "date_sent": None}, 201)
+
+    def complain(self, status: int, code: str = "") -> Response:
+        answer = _error(status, int(code) if code.isdecimal() else STATUS_CODES.get(status, 20001), {})
+        if status == 429:
+            answer.headers["Twilio-Concurrent-Requests"] = "101"
+        return answer
+
+    def reference(self) -> str:
+        return f"SM{uuid.uuid4().hex}"
+
+    async def listing(self, request: Request) -> Response:
+        """GET Messages.json: the accepted messages, newest first, filtered by To, From and DateSent."""
+        try:
+            self._authenticate(request)
+            query = request.query_params
+            size = min(int(query.get("PageSize", PAGE_SIZE)), PAGE_LIMIT)
+            page = int(query.get("Page", 0))
+            found = _matching(request.app.state.store, query)
+            rows = list(islice(found, page * size, page * size + size + 1))
+        except Refusal as refusal:
+            return refusal.answer
+        except ValueError:
+            return _error(400, 20001, {})
+        return JSONResponse(_page(request, rows, page, size))
+
+    async def fetch(self, request: Request) -> Response:
+        """GET Messages/{sid}.json."""
+        try:
+            self._authenticate(request)
+        except Refusal as refusal:
+            return refusal.answer
+        sid = request.path_params["message"]
+        found = (
+            m for m in request.app.state.store.newest() if m.provider == self.name and m.provider_message_id == sid
+        )
+        message = next(found, None)
+        return JSONResponse(_resource(message)) if message else self.complain(404)
+
+    def _authenticate(self, request: Request) -> None:
+        account = (credentials.TWILIO_ACCOUNT_SID, credentials.TWILIO_AUTH_TOKEN)
+        if basic(request) != account or request.path_params["account"] != account[0]:
+            raise Refusal(self.complain(401))
+
+
+FACTS = {"to": "To", "sender": "From", "callback": "StatusCallback"}
+
+
+def _error(status: int, code: int, facts: Mapping[str, str]) -> JSONResponse:
+    blank = dict.fromkeys(FACTS, "")
+    message = EXPLANATIONS.get(code, "The message was not accepted").format(**{**blank, **facts})
+    return JSONResponse(
+        {
+            "code": code,
+            "message": message,
+            "more_info": f"https://www.twilio.com/docs/errors/{code}",
+            "status": status,
+        },
+        status,
+    )
+
+
+def _faults_of(form: Mapping[str, str]) -> Iterator[int]:
+    """Twilio's codes for what is wrong with a call, in the order in which it looks."""
+    to, sender, callback = form.get("To", ""), form.get("From", ""), form.get("StatusCallback", "")
+    if not to:
+        yield 21604
+    if not sender and not form.get("MessagingServiceSid"):
+        yield 21603
+    if not form.get("Body"):
+        yield 21602
+    if not is_number(to):
+        yield 21211
+    if to in MAGIC_NUMBERS:
+        yield MAGIC_NUMBERS[to]
+    if sender and sender != credentials.TWILIO_FROM:
+        yield 21606 if is_number(sender) else 21212
+    if len(form.get("Body", "")) > BODY_LIMIT:
+        yield 21617
+    if callback and not (urlsplit(callback).scheme in ("http", "https") and urlsplit(callback).netloc):
+        yield 21609
+
+
+@lru_cache(maxsize=100_000)
+def is_number(number: str) -> bool:
+    """Whether a number is E.164 and of a possible length for its country; unassigned ranges pass."""
+    try:
+        parsed = phonenumbers.parse(number)
+    except phonenumbers.NumberParseException:
+        return False
+    canonical = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+    return number == canonical and phonenumbers.is_possible_number(parsed)
+
+
+def _matching(store: Store, query: Mapping[str, str]) -> Iterator[Message]:
+    bounds = {name: query[name] for name in ("DateSent", "DateSent<", "DateSent>") if query.get(name)}
+    for message in store.newest():
+        if message.provider != Twilio.name or query.get("To", message.to) != message.to:
+            continue
+        if query.get("From", message.from_) == message.from_ and _sent_within(message, bounds):
+            yield message
+
+
+def _sent_within(message: Message, bounds: Mapping[str, str]) -> bool:
+    """Twilio compares by day where a bound is a day, else by the second; both ends count as within."""
+    for name, bound in bounds.items():
+        sent = _moment(message).isoformat()[: len(bound.rstrip("Z"))]
+        limit = bound.rstrip("Z")
+        if not {"DateSent": sent == limit, "DateSent<": sent <= limit, "DateSent>": sent >= limit}[name]:
+            return False
+    return True
+
+
+def _moment(message: Message) -> datetime:
+    return datetime.fromtimestamp(message.received_at / 1_000, UTC)
+
+
+def _resource(message: Message) -> dict[str, Any]:
+    """The JSON of a message as Twilio shows it; it never shows the StatusCallback."""
+    account = credentials.TWILIO_ACCOUNT_SID
+    uri = f"/2010-04-01/Accounts/{account}/Messages/{message.provider_message_id}"
+    date = format_datetime(_moment(message))
+    service = message.from_ if message.from_.startswith("MG") else None
+    return {
+        "account_sid": account,
+        "api_version": "2010-04-01",
+        "body": message.body,
+        "date_created": date,
+        "date_sent": date,
+        "date_updated": date,
+        "direction": "outbound-api",
+        "error_code": None,
+        "error_message": None,
+        "from": None if service else message.from_,
+        "messaging_service_sid": service,
+        "num_media": "0",
+        "num_segments": str(max(1, -(-len(message.body) // 153)) if len(message.body) > 160 else 1),
+        "price": None,
+        "price_unit": "USD",
+        "sid": message.provider_message_id,
+        "status": "sent",
+        "subresource_uris": {"media": f"{uri}/Media.json"},
+        "tags": None,
+        "to": message.to,
+        "uri": f"{uri}.json",
+    }
+
+
+def _page(request: Request, rows: list[Message], page: int, size: int) -> dict[str, Any]:
+    """Twilio's envelope of a page; `rows` holds one message more than fits where a next page exists."""
+    path = request.url.path
+
+    def address(number: int) -> str:
+        return f"{path}?{request.url.include_query_params(Page=number, PageSize=size).query}"
+
+    return {
+        "end": page * size + min(len(rows), size) - 1 if rows else 0,
+        "first_page_uri": address(0),
+        "messages": [_resource(message) for message in rows[:size]],
+        "next_page_uri": address(page + 1) if len(rows) > size else None,
+        "page": page,
+        "page_size": size,
+        "previous_page_uri": address(page - 1) if page else None,
+        "start": page * size,
+        "uri": address(page),
+    }
