@@ -6,29 +6,32 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='InboxMessage',
+            name="InboxMessage",
             fields=[
-                ('id', models.UUIDField(default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('user_id', models.UUIDField()),
-                ('delivery_id', models.UUIDField(unique=True)),
-                ('event_type', models.CharField(blank=True, max_length=64)),
-                ('title', models.TextField()),
-                ('body', models.TextField(blank=True)),
-                ('url', models.TextField(blank=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('read_at', models.DateTimeField(blank=True, null=True)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("user_id", models.UUIDField()),
+                ("delivery_id", models.UUIDField(unique=True)),
+                ("event_type", models.CharField(blank=True, max_length=64)),
+                ("title", models.TextField()),
+                ("body", models.TextField(blank=True)),
+                ("url", models.TextField(blank=True)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("read_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'ordering': ('-created_at',),
-                'indexes': [models.Index(fields=['user_id', '-created_at'], name='inbox_newest_first')],
+                "ordering": ("-created_at",),
+                "indexes": [models.Index(fields=["user_id", "-created_at"], name="inbox_newest_first")],
             },
         ),
     ]

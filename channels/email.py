@@ -1,0 +1,11 @@
+"""EMAIL: a mail with an HTML and a text body."""
+
+from __future__ import annotations
+
+from channels.base import AddressKind, Channel
+
+
+class EmailChannel(Channel):
+    name = "EMAIL"
+    address = AddressKind.EMAIL
+    parts = {"subject": "text", "html": "html", "text": "text"}

@@ -1,0 +1,108 @@
+"""The part that every provider over HTTP has in common: build all, send all at once, read each answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from channels.base import Message, Outcome, Provider, Receipt
+from channels.errors import ChannelError, MessageRejected, OutcomeUnknown
+from channels.providers import http, options
+
+# An address in a provider's own words: a mail address, or seven digits and more with the usual marks between
+_ADDRESS = re.compile(r"[^\s<>\"'(),;:]+@[^\s<>\"'(),;:]+|\+?\d(?:[\s().-]?\d){6,}")
+
+
+class HttpProvider(Provider):
+    """A subclass says how a request is built and how an answer is read; the rest is here.
+
+    `codes` maps the provider's own error codes to what they mean. A code that is not in it means what the
+    HTTP status means.
+    """
+
+    codes: ClassVar[Mapping[str, type[ChannelError]]] = {}
+
+    def __init__(self, *, base_url: str, timeout: float = http.TIMEOUT) -> None:
+        self.base_url = options.url(self.name, "base_url", base_url)
+        self.timeout = options.seconds(self.name, "timeout", timeout)
+
+    def build(self, message: Message) -> http.Request:
+        """The request that carries a message. Whatever it raises is a MessageRejected for this message."""
+        raise NotImplementedError
+
+    def receipt(self, response: http.Response) -> str | None:
+        """The provider's name for the message it took (may be empty); None when the answer is not its own."""
+        raise NotImplementedError
+
+    def problem(self, response: http.Response) -> tuple[str, str]:
+        """The provider's error code and words in a refusal."""
+        raise NotImplementedError
+
+    def judge(self, code: str, response: http.Response) -> type[ChannelError]:
+        """What a refusal means."""
+        return self.codes.get(code) or http.error_class(response.status)
+
+    def retry_after(self, response: http.Response) -> float | None:
+        """Seconds that the provider asks us to wait."""
+        return http.retry_after(response.headers)
+
+    def send(self, messages: Sequence[Message]) -> list[Outcome]:
+        built = [self._build(message) for message in messages]
+        answers = iter(http.post_all([request for request in built if isinstance(request, http.Request)]))
+        return [
+            self._outcome(message, next(answers) if isinstance(request, http.Request) else request)
+            for message, request in zip(messages, built, strict=True)
+        ]
+
+    def _build(self, message: Message) -> http.Request | ChannelError:
+        try:
+            return self.build(message)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one message concerns that one alone
+            return MessageRejected(f"could not be built: {type(error).__name__}")
+
+    def _outcome(self, message: Message, answer: http.Answer) -> Outcome:
+        if isinstance(answer, http.Response):
+            try:
+                return self._read(message, answer)
+            except Exception as error:  # noqa: BLE001 - an answer of a shape that nobody foresaw
+                answer = self._unreadable(answer, type(error).__name__)
+        answer.provider = self.name
+        return answer
+
+    def _read(self, message: Message, response: http.Response) -> Outcome:
+        if not _accepted(response):
+            return self._refusal(message, response)
+        receipt = self.receipt(response)
+        if receipt is None:
+            return self._unreadable(response, "not an answer of this provider")
+        return Receipt(self.name, receipt, response.status)
+
+    def _refusal(self, message: Message, response: http.Response) -> ChannelError:
+        code, words = self.problem(response)
+        return self.judge(code, response)(
+            redacted(words, message.address),
+            code=code,
+            status=response.status,
+            provider=self.name,
+            retry_after=self.retry_after(response),
+        )
+
+    def _unreadable(self, response: http.Response, why: str) -> ChannelError:
+        """An answer that says nothing but its status: a 2xx of it is no proof that the message was taken."""
+        meaning = OutcomeUnknown if _accepted(response) else http.error_class(response.status)
+        return meaning(
+            f"unreadable answer: {why}",
+            status=response.status,
+            provider=self.name,
+            retry_after=http.retry_after(response.headers),
+        )
+
+
+def redacted(words: str, address: str) -> str:
+    """A provider's words without the address, which is personal data and the words end up in logs."""
+    return _ADDRESS.sub("(address)", words.replace(address, "(address)") if address else words)
+
+
+def _accepted(response: http.Response) -> bool:
+    return 200 <= response.status < 300

@@ -1,0 +1,116 @@
+"""The channels that settings.CHANNELS configures, built once a process and only when first asked for.
+
+    CHANNELS = {
+        "SMS": {
+            "CHANNEL": "channels.sms.SmsChannel",
+            "PROVIDERS": [{"PROVIDER": "channels.providers.twilio.TwilioProvider", "OPTIONS": {…}}],
+        },
+    }
+
+The providers of a channel are asked in the order given. Whatever is wrong with an entry is an
+ImproperlyConfigured of one line that names the entry.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from channels.base import AddressKind, Channel, Provider
+
+_T = TypeVar("_T")
+
+
+def names() -> tuple[str, ...]:
+    """The configured channels, in the order of the settings."""
+    return tuple(settings.CHANNELS)
+
+
+def address_kind(name: str) -> AddressKind:
+    """Which address the channel needs. Raises KeyError for a channel that is not configured."""
+    return channel_class(name).address
+
+
+def address_kinds() -> dict[str, str]:
+    """The configured channels, each with the kind of address that it needs."""
+    return {name: address_kind(name).value for name in names()}
+
+
+def parts(name: str) -> Mapping[str, str]:
+    """The channel's template parts, each with its format ("text" or "html"). KeyError as above."""
+    return channel_class(name).parts
+
+
+@cache
+def channel_class(name: str) -> type[Channel]:
+    """The channel's class, without building its providers. Raises KeyError, ImproperlyConfigured."""
+    entry = _entry(name)
+    found = _import(entry.get("CHANNEL"), Channel, f"CHANNELS[{name!r}]['CHANNEL']")
+    if found.name != name:
+        raise ImproperlyConfigured(
+            f"CHANNELS[{name!r}]['CHANNEL']: {found.__qualname__} is the channel {found.name!r}."
+        )
+    return found
+
+
+@cache
+def get(name: str) -> Channel:
+    """The channel with its providers. Raises KeyError when it is not configured, ImproperlyConfigured."""
+    found = channel_class(name)
+    entries = _entry(name).get("PROVIDERS", [])
+    if not entries and found.send is Channel.send:
+        raise ImproperlyConfigured(f"CHANNELS[{name!r}]['PROVIDERS'] is empty.")
+    return found([_provider(entry, f"CHANNELS[{name!r}]['PROVIDERS'][{i}]") for i, entry in enumerate(entries)])
+
+
+def clear() -> None:
+    """Forget what was built; the next call builds anew from the settings."""
+    channel_class.cache_clear()
+    get.cache_clear()
+
+
+def _entry(name: str) -> Mapping[str, Any]:
+    if name not in settings.CHANNELS:
+        raise KeyError(f"channel {name} is not configured")
+    entry: Mapping[str, Any] = settings.CHANNELS[name]
+    return entry
+
+
+def _provider(entry: Mapping[str, Any], where: str) -> Provider:
+    found = _import(entry.get("PROVIDER"), Provider, f"{where}['PROVIDER']")
+    options = entry.get("OPTIONS", {})
+    try:
+        inspect.signature(found).bind(**options)
+    except TypeError as error:
+        raise ImproperlyConfigured(f"{where}['OPTIONS']: {found.__qualname__} {error}.") from None
+    try:
+        return found(**options)
+    except ImproperlyConfigured as error:
+        raise ImproperlyConfigured(f"{where}['OPTIONS']: {error}") from error
+
+
+def _import(path: object, base: type[_T], where: str) -> type[_T]:
+    try:
+        found = import_string(str(path))
+    except ImportError as error:
+        raise ImproperlyConfigured(f"{where}: {error}.") from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ImproperlyConfigured(f"{where}: {path} is not a subclass of {base.__name__}.")
+    return found
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting == "CHANNELS":
+        clear()
+
+
+setting_changed.connect(_forget)  # only tests change settings
+os.register_at_fork(after_in_child=clear)  # a provider's lock may have been held by a thread that did not fork along

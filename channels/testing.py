@@ -1,0 +1,45 @@
+"""For tests: a toy channel and a provider that keeps what it was given and answers as told.
+
+CHANNELS = {"TOY": {"CHANNEL": "channels.testing.ToyChannel",
+                    "PROVIDERS": [{"PROVIDER": "channels.testing.RecordingProvider"}]}}
+provider = channels.testing.recording("TOY")
+provider.answers = [ProviderUnavailable()]   # the first message; every further one is accepted
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from channels import registry
+from channels.base import AddressKind, Channel, Message, Outcome, Provider, Receipt
+
+
+class ToyChannel(Channel):
+    name = "TOY"
+    address = AddressKind.USER
+    parts = {"text": "text"}
+
+
+class RecordingProvider(Provider):
+    """Keeps every message in `messages`; gives out `answers` one a message, then Receipts."""
+
+    name = "recording"
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.answers: list[Outcome] = []
+
+    def send(self, messages: Sequence[Message]) -> list[Outcome]:
+        return [self._answer(message) for message in messages]
+
+    def _answer(self, message: Message) -> Outcome:
+        self.messages.append(message)
+        return self.answers.pop(0) if self.answers else Receipt(self.name, f"{message.delivery_id}.{message.attempt}")
+
+
+def recording(channel: str) -> RecordingProvider:
+    """The first provider of a channel that is configured with a RecordingProvider."""
+    provider = registry.get(channel).providers[0]
+    if not isinstance(provider, RecordingProvider):
+        raise TypeError(f"{channel} is configured with {type(provider).__qualname__}")
+    return provider
