@@ -54,9 +54,9 @@ def _merged(user: User | None, user_id: UUID, changes: Mapping[str, Any]) -> Sav
     """A copy with the changes, or what is wrong with them."""
     merged = User(id=user_id)
     for name in FIELDS:
-        before = getattr(user or merged, name)
-        value = changes.get(name, before)
-        setattr(merged, name, User._meta.get_field(name).get_default() if value is None else value)
+        value = changes.get(name) if name in changes else getattr(user or merged, name)
+        if value is not None:  # None clears: the new row's default stands
+            setattr(merged, name, value)
     try:
         merged.clean_fields(exclude={field.name for field in User._meta.fields} - set(FIELDS))
     except ValidationError as error:

@@ -1,11 +1,11 @@
 """The one shape of every error: {"error": {"code", "message", "fields"}}.
 
-`code` is for programs and never changes; `message` is for people; `fields` names what is wrong, by field.
+`code` is for programs and never changes; `message` is for people; `fields` says what is wrong, by field.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -17,7 +17,7 @@ from rest_framework.views import set_rollback
 
 RETRY_AFTER = 5  # seconds; a database that was away is asked again at most this often
 
-Fields = Mapping[str, Sequence[str]]
+Fields = Mapping[str, str]
 
 
 class ApiError(Exception):
@@ -51,10 +51,10 @@ def invalid(fields: Fields) -> ApiError:
 def not_found(what: str, field: str = "") -> ApiError:
     """404, naming the field that led nowhere where there is one."""
     message = f"No such {what}."
-    return ApiError(status.HTTP_404_NOT_FOUND, "NOT_FOUND", message, {field: [message]} if field else None)
+    return ApiError(status.HTTP_404_NOT_FOUND, "NOT_FOUND", message, {field: message} if field else None)
 
 
-def handle(error: Exception, context: dict[str, Any]) -> Response | None:
+def handle(error: Exception, _context: dict[str, Any]) -> Response | None:
     """Django REST framework's hook. An error that nobody foresaw goes on to Django, which logs it."""
     answer = _translated(error)
     if answer is None:
@@ -106,24 +106,24 @@ def _translated(error: Exception) -> ApiError | None:
     return None
 
 
-def flat(detail: Any, at: str = "") -> dict[str, list[str]]:
-    """Nested validation errors by dotted path: {"events": {0: {"eventType": […]}}} -> {"events.0.eventType": […]}."""
+def flat(detail: Any, at: str = "") -> dict[str, str]:
+    """Nested validation errors by dotted path: {"choices": [{}, {"channel": ["Bad."]}]} -> {"choices.1.channel": "Bad."}."""
     if isinstance(detail, Mapping):
         inner = [flat(value, f"{at}.{key}".strip(".")) for key, value in detail.items()]
     elif isinstance(detail, list) and any(isinstance(item, Mapping) for item in detail):
         inner = [flat(item, f"{at}.{index}".strip(".")) for index, item in enumerate(detail) if item]
     else:
         messages = detail if isinstance(detail, list) else [detail]
-        return {at.removesuffix(".non_field_errors") or "body": [str(message) for message in messages]}
-    return {path: messages for part in inner for path, messages in part.items()}
+        return {at.removesuffix(".non_field_errors") or "body": " ".join(map(str, messages))}
+    return {path: text for part in inner for path, text in part.items()}
 
 
-def page_not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
+def page_not_found(_request: HttpRequest, exception: Exception) -> JsonResponse:  # noqa: ARG001 - by name
     """Django's handler404, for addresses outside the API too."""
     return _page(ApiError(status.HTTP_404_NOT_FOUND, "NOT_FOUND", "There is nothing here."))
 
 
-def server_error(request: HttpRequest) -> JsonResponse:
+def server_error(_request: HttpRequest) -> JsonResponse:
     """Django's handler500: the error itself is in the log."""
     return _page(ApiError(status.HTTP_500_INTERNAL_SERVER_ERROR, "INTERNAL", "Something went wrong on our side."))
 

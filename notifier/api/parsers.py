@@ -22,7 +22,10 @@ class BoundedJSONParser(BaseParser):
     media_type = "application/json"
 
     def parse(
-        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,  # noqa: ARG002 - REST framework's signature
+        parser_context: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         limit = getattr((parser_context or {}).get("view"), "body_limit", BODY_LIMIT)
         raw = stream.read(limit + 1)
