@@ -14,9 +14,21 @@ UNFOLD = {
             {
                 "title": "Notifications",
                 "items": [
-                    {"title": "Events", "icon": "notifications", "link": reverse_lazy("admin:notifier_notificationevent_changelist")},
-                    {"title": "Dead letters", "icon": "report", "link": reverse_lazy("admin:notifier_deadletter_changelist")},
-                    {"title": "Inbox", "icon": "inbox", "link": reverse_lazy("admin:notifier_channels_inboxmessage_changelist")},
+                    {
+                        "title": "Events",
+                        "icon": "notifications",
+                        "link": reverse_lazy("admin:notifier_notificationevent_changelist"),
+                    },
+                    {
+                        "title": "Dead letters",
+                        "icon": "report",
+                        "link": reverse_lazy("admin:notifier_deadletter_changelist"),
+                    },
+                    {
+                        "title": "Inbox",
+                        "icon": "inbox",
+                        "link": reverse_lazy("admin:notifier_channels_inboxmessage_changelist"),
+                    },
                 ],
             },
             {
@@ -24,8 +36,16 @@ UNFOLD = {
                 "items": [
                     {"title": "Users", "icon": "person", "link": reverse_lazy("admin:preferences_user_changelist")},
                     {"title": "Groups", "icon": "group", "link": reverse_lazy("admin:auth_group_changelist")},
-                    {"title": "Preferences", "icon": "tune", "link": reverse_lazy("admin:preferences_preference_changelist")},
-                    {"title": "Suppressed addresses", "icon": "block", "link": reverse_lazy("admin:preferences_suppressedaddress_changelist")},
+                    {
+                        "title": "Preferences",
+                        "icon": "tune",
+                        "link": reverse_lazy("admin:preferences_preference_changelist"),
+                    },
+                    {
+                        "title": "Suppressed addresses",
+                        "icon": "block",
+                        "link": reverse_lazy("admin:preferences_suppressedaddress_changelist"),
+                    },
                 ],
             },
             {

@@ -292,9 +292,7 @@ def _start_postgres(folder: Path, durable: bool, lock: IO[str]) -> _Server:
     stop_signal = signal.SIGINT if durable else signal.SIGQUIT
     process = _spawn([str(programs / "postgres"), "-D", str(data), *flags], log, lock, stop_signal, user)
     url = f"postgresql://postgres@/postgres?host={quote(str(sockets))}"
-    return _Server(
-        "PostgreSQL", url, process, stop_signal, partial(_is_postgres_ready, data, process.pid), log
-    )
+    return _Server("PostgreSQL", url, process, stop_signal, partial(_is_postgres_ready, data, process.pid), log)
 
 
 def _is_postgres_ready(data: Path, pid: int) -> bool:

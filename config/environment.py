@@ -29,7 +29,7 @@ def flag(name: str) -> bool:
 
 def required(name: str, *, why: str) -> str:
     """The variable, or a start error that names it."""
-    value = env.str(name, default="")
+    value: str = env.str(name, default="")
     return value or refuse(f"{name} is not set; {why} (DEBUG=1 brings a default for development).")
 
 
@@ -42,7 +42,9 @@ def all_or_none(*names: str) -> bool:
     """True when every variable is set, False when none is; half a provider's credentials is a start error."""
     unset = [name for name in names if not env.str(name, default="")]
     if unset and len(unset) < len(names):
-        refuse(f"{', '.join(unset)} not set, though {', '.join(n for n in names if n not in unset)} is; set all or none.")
+        refuse(
+            f"{', '.join(unset)} not set, though {', '.join(n for n in names if n not in unset)} is; set all or none."
+        )
     return not unset
 
 

@@ -6,14 +6,13 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-
-
-from config.admin_settings import UNFOLD as UNFOLD
-from config.api_settings import REST_FRAMEWORK as REST_FRAMEWORK
-from config.api_settings import SPECTACULAR_SETTINGS as SPECTACULAR_SETTINGS
+from config.admin_settings import UNFOLD
+from config.api_settings import REST_FRAMEWORK, SPECTACULAR_SETTINGS
 from config.celery_settings import celery_settings, transport_options
 from config.environment import env, flag, number, required, servers
 from config.providers import channels_from_environment
+
+__all__ = ["REST_FRAMEWORK", "SPECTACULAR_SETTINGS", "UNFOLD"]
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEBUG = flag("DEBUG")

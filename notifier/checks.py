@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core import checks
+from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
@@ -20,14 +20,18 @@ from notifier.render import missing_templates
 BUILT_IN_CHANNELS = ("EMAIL", "SMS", "PUSH", "IN_APP")
 
 
-@register()
-def check_catalogue(*, app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+def register_all() -> None:
+    """Have Django run these at every start."""
+    for check in (check_catalogue, check_channels, check_time_chain):
+        register(check)
+
+
+def check_catalogue(**_: Any) -> list[CheckMessage]:
     """Every event type: known channels, templates for whatever may carry it, and a sample that meets its schema."""
     return [problem for event_type in event_types().values() for problem in _event_type_problems(event_type)]
 
 
-@register()
-def check_channels(*, app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+def check_channels(**_: Any) -> list[CheckMessage]:
     """Every configured channel can be built; a built-in one that is off is worth a warning."""
     problems: list[CheckMessage] = []
     for name in registry.names():
@@ -37,11 +41,12 @@ def check_channels(*, app_configs: Sequence[AppConfig] | None, **_: Any) -> list
             problems.append(Error(str(error), id="notifier.E004"))
     off = [name for name in BUILT_IN_CHANNELS if name not in registry.names()]
     hint = "Its messages are skipped as CHANNEL_DISABLED. Set its provider's credentials to turn it on."
-    return problems + [Warning(f"Channel {name} has no provider and is off.", hint=hint, id="notifier.W001") for name in off]
+    return problems + [
+        checks.Warning(f"Channel {name} has no provider and is off.", hint=hint, id="notifier.W001") for name in off
+    ]
 
 
-@register()
-def check_time_chain(*, app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+def check_time_chain(**_: Any) -> list[CheckMessage]:
     """Each time limit outlasts the one it guards; otherwise a lease ends while its work still runs."""
     names = (
         "PROVIDER_TIMEOUT",
@@ -54,7 +59,8 @@ def check_time_chain(*, app_configs: Sequence[AppConfig] | None, **_: Any) -> li
     )
     return [
         Error(
-            f"settings.{shorter} ({getattr(settings, shorter)}) must be below settings.{longer} ({getattr(settings, longer)}).",
+            f"settings.{shorter} ({getattr(settings, shorter)}) must be below "
+            f"settings.{longer} ({getattr(settings, longer)}).",
             id="notifier.E005",
         )
         for shorter, longer in pairwise(names)

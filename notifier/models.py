@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterable
-from typing import ClassVar
 from uuid import UUID
 
 from django.conf import settings
@@ -66,7 +65,7 @@ class NotificationEvent(models.Model):
     lease_until = models.DateTimeField(null=True, help_text="a round in flight is believed until then")
     settled_at = models.DateTimeField(null=True)
 
-    objects: ClassVar[EventQuerySet] = EventQuerySet.as_manager()  # type: ignore[assignment]
+    objects = EventQuerySet.as_manager()
 
     class Meta:
         constraints = [
@@ -113,7 +112,7 @@ class Delivery(models.Model):
     sent_at = models.DateTimeField(null=True, help_text="the provider accepted it")
     finished_at = models.DateTimeField(null=True)
 
-    objects: ClassVar[DeliveryQuerySet] = DeliveryQuerySet.as_manager()  # type: ignore[assignment]
+    objects = DeliveryQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "deliveries"
@@ -172,7 +171,7 @@ class DeadLetter(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     closed_at = models.DateTimeField(null=True)
 
-    objects: ClassVar[DeadLetterQuerySet] = DeadLetterQuerySet.as_manager()  # type: ignore[assignment]
+    objects = DeadLetterQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -24,9 +24,7 @@ class Planned:
         return DeliveryStatus.SKIPPED if self.skip_reason else DeliveryStatus.QUEUED
 
 
-def obstacle(
-    event_type: EventType, channel: str, recipient: Recipient, address_kinds: Mapping[str, str]
-) -> SkipReason:
+def obstacle(event_type: EventType, channel: str, recipient: Recipient, address_kinds: Mapping[str, str]) -> SkipReason:
     """Why the channel cannot carry this type to this recipient; NONE when it can.
 
     `address_kinds` holds the configured channels, each with the kind of address it needs.

@@ -16,13 +16,7 @@ import orjson
 from django.db import connection, models
 
 if TYPE_CHECKING:
-    from notifier.models import DeadLetter, Delivery, NotificationEvent
-
-    _EventBase = models.QuerySet[NotificationEvent]
-    _DeliveryBase = models.QuerySet[Delivery]
-    _DeadLetterBase = models.QuerySet[DeadLetter]
-else:
-    _EventBase = _DeliveryBase = _DeadLetterBase = models.QuerySet
+    from notifier.models import DeadLetter, Delivery, NotificationEvent  # noqa: F401 - names in generic bases
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +84,7 @@ class DeliveryResult:
     attempts: Sequence[AttemptRow] = field(default_factory=tuple)
 
 
-class EventQuerySet(_EventBase):
+class EventQuerySet(models.QuerySet["NotificationEvent"]):
     def claim_due(self, priorities: Sequence[int], limit: int, lease: timedelta) -> list[NotificationEvent]:
         """Take up to `limit` due events of a lane into a new round; others that look skip them.
 
@@ -107,11 +101,11 @@ class EventQuerySet(_EventBase):
                 )
                 UPDATE notifier_notificationevent AS event
                 SET status = 'DISPATCHED', round = round + 1, due_at = NULL,
-                    lease_until = statement_timestamp() + %s
+                    lease_until = statement_timestamp() + %s * interval '1 second'
                 FROM due WHERE event.id = due.id
                 RETURNING event.*
                 """,
-                [list(priorities), limit, lease],
+                [list(priorities), limit, lease.total_seconds()],
             )
         )
 
@@ -125,7 +119,7 @@ class EventQuerySet(_EventBase):
                 """,
                 [limit],
             )
-            return cursor.fetchall()
+            return list(cursor.fetchall())
 
     def lock_unsettled(self, ids: Iterable[UUID]) -> list[NotificationEvent]:
         """The dispatched events among these, locked in id order."""
@@ -156,7 +150,7 @@ class EventQuerySet(_EventBase):
         )
 
 
-class DeliveryQuerySet(_DeliveryBase):
+class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def ready(self, event_ids: Sequence[UUID]) -> list[tuple[UUID, UUID, str]]:
         """(id, event id, channel) of what may be claimed now for these events. Uses (event, channel)'s index."""
         with connection.cursor() as cursor:
@@ -169,7 +163,7 @@ class DeliveryQuerySet(_DeliveryBase):
                 """,
                 [list(event_ids)],
             )
-            return cursor.fetchall()
+            return list(cursor.fetchall())
 
     def candidates(
         self, ids: Sequence[UUID], *, waiting: bool, crashed: bool, superseded_from: dict[str, int]
@@ -238,7 +232,7 @@ class DeliveryQuerySet(_DeliveryBase):
         attempts = [attempt for result in results for attempt in result.attempts]
         with connection.cursor() as cursor:
             cursor.execute(_FINISH, {**_columns("r", _RESULT, results), **_columns("a", _ATTEMPT, attempts)})
-            return cursor.fetchall()
+            return list(cursor.fetchall())
 
     def lease_expired(self, limit: int) -> list[Delivery]:
         """Sends whose process is gone, locked. Walks delivery_leased."""
@@ -254,7 +248,7 @@ class DeliveryQuerySet(_DeliveryBase):
         )
 
 
-class DeadLetterQuerySet(_DeadLetterBase):
+class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
     def replay(self, ids: Sequence[UUID]) -> list[UUID]:
         """FAILED -> QUEUED, closing the dead letter in the same statement; the events that are due again.
 
@@ -287,6 +281,7 @@ def _columns(prefix: str, columns: dict[str, str], rows: Sequence[object]) -> di
     return {f"{prefix}_{name}": [getattr(row, name) for row in rows] for name in columns}
 
 
+# every value is a parameter: only column names of this file are put in
 _FINISH = f"""
 WITH locked AS (
     SELECT delivery.id FROM notifier_delivery AS delivery
@@ -324,7 +319,7 @@ WITH locked AS (
     ON CONFLICT DO NOTHING
 )
 SELECT event_id, status FROM changed
-"""
+"""  # noqa: S608
 
 _REPLAY = """
 WITH letters AS (

@@ -6,10 +6,10 @@ One path for HTTP, Celery callers and buses: `parse` takes the trigger's body as
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from uuid import UUID
 
 import orjson
@@ -88,7 +88,7 @@ def parse(body: object, *, idempotency_key: str | None = None) -> Trigger:
     if not isinstance(body, Mapping):
         raise InvalidTrigger("The body must be a JSON object.")
     if unknown := sorted(str(name) for name in body.keys() - FIELDS):
-        raise InvalidTrigger("Unknown field.", {name: "Unknown field." for name in unknown})
+        raise InvalidTrigger("Unknown field.", dict.fromkeys(unknown, "Unknown field."))
     event_type = _event_type(body.get("eventType"))
     user_id, recipient = _addressee(event_type, body)
     return Trigger(
@@ -142,7 +142,7 @@ def _addressee(event_type: EventType, body: Mapping[str, Any]) -> tuple[UUID | N
     if event_type.audience is Audience.STAFF:
         if given := [name for name in ("userId", "recipient") if body.get(name) is not None]:
             problem = f"{event_type.name} goes to the staff group {event_type.group!r}; leave this out."
-            raise InvalidTrigger("A staff type names no recipient.", {name: problem for name in given})
+            raise InvalidTrigger("A staff type names no recipient.", dict.fromkeys(given, problem))
         return None, None
     if (user_id is None) == (recipient is None):
         problem = "Give either userId or recipient."
@@ -170,21 +170,26 @@ def _uuid(value: object) -> UUID:
 
 
 def _metadata(event_type: EventType, metadata: object) -> Mapping[str, Any]:
-    errors = {_path(error): _problem(error) for error in _validator(event_type.name).iter_errors(metadata)}
+    errors = dict(pair for error in _validator(event_type.name).iter_errors(metadata) for pair in _problems(error))
     if errors:
         raise InvalidTrigger(f"The metadata does not fit {event_type.name}.", errors)
     assert isinstance(metadata, Mapping)  # noqa: S101 - every schema is of an object
     return metadata
 
 
-def _path(error: SchemaError) -> str:
-    missing = [name for name in error.validator_value if name not in error.instance] if error.validator == "required" else []
-    return ".".join(["metadata", *map(str, error.absolute_path), *missing[:1]])
+def _problems(error: SchemaError) -> Iterator[tuple[str, str]]:
+    """(field, what is wrong with it); never the value itself."""
+    path = ["metadata", *map(str, error.absolute_path)]
+    if error.validator != "required":
+        yield ".".join(path), _problem(error)
+        return
+    given = cast("Mapping[str, Any]", error.instance)
+    for name in cast("Sequence[str]", error.validator_value):
+        if name not in given:
+            yield ".".join([*path, name]), "Required."
 
 
 def _problem(error: SchemaError) -> str:
-    if error.validator == "required":
-        return "Required."
     return {
         "type": f"Must be of type {error.validator_value}.",
         "pattern": f"Must match {error.validator_value}.",

@@ -58,9 +58,7 @@ class MessageContext:
     event_id: UUID | str
 
 
-def render(
-    channel: str, parts: Mapping[str, str], event_type: str, context: MessageContext
-) -> dict[str, str]:
+def render(channel: str, parts: Mapping[str, str], event_type: str, context: MessageContext) -> dict[str, str]:
     """The text of each of the channel's parts ({name: "text" or "html"}). Raises RenderError."""
     message_file = _find(f"{event_type}/{channel}", context.locale)
     if message_file is None:
@@ -69,9 +67,7 @@ def render(
     return {name: message.part(name, format_) for name, format_ in parts.items()}
 
 
-def missing_templates(
-    channel: str, parts: Mapping[str, str], event_type: str, locales: Iterable[str]
-) -> list[str]:
+def missing_templates(channel: str, parts: Mapping[str, str], event_type: str, locales: Iterable[str]) -> list[str]:
     """What the channel's message of this type lacks in these locales: files, blocks, or correct syntax."""
     names = (f"{event_type}/{channel}.{locale}.j2" for locale in locales)
     return [problem for name in names for problem in _problems(name, channel, parts)]
@@ -88,7 +84,7 @@ def precompile() -> None:
 
 
 class _Absent(StrictUndefined):
-    """An optional key of the metadata may be tested and filtered. To print it is an error; so is a wrong name."""
+    """An optional key of the metadata may be tested and filtered. Printing it fails; so does a wrong name."""
 
     __slots__ = ()
 

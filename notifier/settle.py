@@ -69,9 +69,7 @@ def _reached(event_type: EventType, channel: str, states: Mapping[str, DeliveryS
     return any(states.get(c) in ACCEPTED for c in (channel, *event_type.fallback.get(channel, ())))
 
 
-def stand_in(
-    event_type: EventType, failed: str, states: Mapping[str, DeliveryStatus], recipient: Recipient
-) -> str:
+def stand_in(event_type: EventType, failed: str, states: Mapping[str, DeliveryStatus], recipient: Recipient) -> str:
     """The channel to try instead of a failed one; empty when one is under way or has arrived, or none is left."""
     chain = event_type.fallback.get(failed, ())
     if any(states[c] not in LOST and states[c] != DeliveryStatus.SKIPPED for c in chain if c in states):
@@ -124,7 +122,9 @@ def _fall_back(
 
 def _next_due(deliveries: Sequence[Delivery]) -> datetime | None:
     """When the first open delivery can go on: its retry is due, or its lease ends."""
-    times = (d.lease_until if d.status == DeliveryStatus.SENDING else d.due_at for d in deliveries if d.status not in FINAL)
+    times = (
+        d.lease_until if d.status == DeliveryStatus.SENDING else d.due_at for d in deliveries if d.status not in FINAL
+    )
     return min((at for at in times if at), default=None)
 
 
@@ -140,13 +140,16 @@ def _write(decisions: Decisions) -> bool:
 
 
 def _tell_operations(event: NotificationEvent, lost: Delivery) -> bool:
-    """Raise DELIVERY_FAILED, once per channel and cause within a window; never about a message to staff of this kind."""
+    """Raise DELIVERY_FAILED, once per channel and cause within a window; never about itself."""
     if event.event_type == DELIVERY_FAILED or DELIVERY_FAILED not in event_types():
         return False
     cause = lost.dead_letters.order_by("-created_at").values_list("cause", flat=True).first() or lost.status
     window = int(event.recorded_at.timestamp() // settings.DELIVERY_FAILED_WINDOW.total_seconds())
-    metadata = {"channel": lost.channel, "cause": cause, "count": 1, "orderIds": [event.order_id] if event.order_id else []}
+    metadata = {
+        "channel": lost.channel,
+        "cause": cause,
+        "count": 1,
+        "orderIds": [event.order_id] if event.order_id else [],
+    }
     key = f"{lost.channel}:{cause}:{window}"
     return record_for_staff(DELIVERY_FAILED, metadata, source="notifier", idempotency_key=key) > 0
-
-

@@ -11,15 +11,15 @@ from uuid import UUID
 import orjson
 from celery import Task, chord, shared_task
 from celery.exceptions import Reject
-from channels.errors import ProviderUnavailable
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from kombu import Connection, pools
 from kombu.exceptions import OperationalError as BrokerError
 
+from channels.errors import ProviderUnavailable
+from notifier import deliver as delivering
 from notifier import dispatch as dispatching
 from notifier import doorbell, sweep
-from notifier import deliver as delivering
 from notifier import settle as settling
 from notifier.dispatch import Lane, Round
 from notifier.models import DeadLetter
@@ -38,7 +38,7 @@ class ReliableTask(Task):  # type: ignore[type-arg]
         try:
             return super().retry(*args, **kwargs)
         except Reject as error:
-            raise Reject(error.reason, requeue=True) from error
+            raise Reject(error.args[0] if error.args else None, requeue=True) from error
 
 
 def ring() -> None:

@@ -57,17 +57,17 @@ def classify(outcome: Outcome) -> AttemptOutcome:
 
 
 def judge(outcomes: Sequence[Outcome], *, tries: int, priority: int, waited: timedelta, limits: Limits) -> Verdict:
-    """The verdict over one delivery's outcomes (push has several). `tries` before this one; `waited` since first due."""
+    """The verdict over a delivery's outcomes (push has several). `tries` before this one; `waited` since first due."""
     if any(isinstance(outcome, Receipt) for outcome in outcomes):
         return Verdict(DeliveryStatus.SENT)
     errors = [outcome for outcome in outcomes if isinstance(outcome, ChannelError)]
     worst = next((error for error in errors if not isinstance(error, PermanentError)), errors[0])
     failed = Verdict(DeliveryStatus.FAILED, cause=type(worst).__name__, detail=str(worst))
     counted = not isinstance(worst, RateLimited)  # waiting uses up no attempt; the time to live ends it
-    if isinstance(worst, PermanentError) or isinstance(worst, OutcomeUnknown) and not limits.resend_unknown:
+    if isinstance(worst, PermanentError) or (isinstance(worst, OutcomeUnknown) and not limits.resend_unknown):
         return failed
     left = None if limits.fallback_after is None else (limits.fallback_after - waited).total_seconds()
-    if left is not None and left <= 0 or counted and tries + 1 >= limits.max_tries:
+    if (left is not None and left <= 0) or (counted and tries + 1 >= limits.max_tries):
         return failed
     due_in = _wait(worst, tries, priority)
     # one last try when the fallback falls due, so that it comes neither early nor late
