@@ -1,0 +1,257 @@
+"""Everything on one machine: servers, sandbox, web, workers, beat, flower, and people to send to.
+
+Run by script/demo, with the checkout on the import path. With --once it runs the scripted story in a data folder of
+its own and ends with 0, or with 1 and the difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import django
+from demo_processes import DemoError, Processes, answers, port
+from rich.console import Console
+from rich.table import Table
+
+from config import embedded_servers
+from sandbox import credentials
+
+ROOT = Path(__file__).resolve().parent.parent
+START_TIMEOUT = 60.0  # seconds until everything is healthy
+HOST = "127.0.0.1"
+KEY_NAME = "demo"
+#: whatever the shell has of these is not for the demo: it must never reach a real provider
+FOREIGN = ("SMTP_URL", "SHOP_LOGO_URL", "SHOP_URL", "SECRET_KEY", "ALLOWED_HOSTS", "FLOWER_BASIC_AUTH")
+
+console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+
+
+class Demo:
+    """The demo's parts: where they listen, what they are told, and how they start."""
+
+    def __init__(self, folder: Path, processes: Processes) -> None:
+        self.folder, self.processes = folder, processes
+        self.web = f"http://{HOST}:{port(8000)}"
+        self.sandbox = f"http://{HOST}:{port(8010)}"
+        self.flower = f"http://{HOST}:{port(5555)}"
+        self.api_key = ""
+
+    def prepare(self) -> None:
+        """Servers, sandbox, tables, people: all that the other processes need."""
+        servers = self._servers()
+        account = self.folder / "service-account.json"
+        credentials.write_service_account(account, f"{self.sandbox}/token")
+        for name in FOREIGN:
+            os.environ.pop(name, None)
+        os.environ.update(self._environment(servers, account))
+        django.setup()
+        self._make_tables_and_people()
+
+    def start(self, *, flower: bool) -> None:
+        """Every process; returns when all are healthy. Raises DemoError."""
+        shop = {
+            "NOTIFIER_URL": self.web,
+            "NOTIFIER_API_KEY": self.api_key,
+            "NOTIFIER_CUSTOMERS": str(self._write_customers()),
+        }
+        self._start("sandbox", "uvicorn", "sandbox.app:app", *_address(self.sandbox), **shop)
+        self._start("web", "uvicorn", "config.asgi:application", *_address(self.web))
+        queues = ("--queues", "events,control,urgent")
+        self._worker("worker-control", *queues)
+        self._worker("worker")
+        self._start("beat", "celery", "-A", "config", "beat", "--pidfile=", "--loglevel", "INFO")
+        if flower:
+            self._start("flower", "celery", "-A", "config", "flower", f"--address={HOST}", _flag("port", self.flower))
+        self._wait()
+
+    def _servers(self) -> embedded_servers.Servers:
+        given = os.environ.get("DATABASE_URL", ""), os.environ.get("REDIS_URL", "")
+        if all(given):
+            return embedded_servers.Servers(*given)
+        ours = embedded_servers.ensure(self.folder)
+        return embedded_servers.Servers(given[0] or ours.database_url, given[1] or ours.redis_url)
+
+    def _environment(self, servers: embedded_servers.Servers, account: Path) -> Mapping[str, str]:
+        return {
+            "DEBUG": "1",
+            "DJANGO_SETTINGS_MODULE": "config.settings",
+            "PYTHONPATH": str(ROOT),
+            "NOTIFIER_DATA_DIR": str(self.folder),
+            "DATABASE_URL": servers.database_url,
+            "REDIS_URL": servers.redis_url,
+            "PUBLIC_URL": self.web,
+            "SANDBOX_URL": self.sandbox,
+            "SENDGRID_API_KEY": credentials.SENDGRID_API_KEY,
+            "SENDGRID_BASE_URL": self.sandbox,
+            "TWILIO_ACCOUNT_SID": credentials.TWILIO_ACCOUNT_SID,
+            "TWILIO_AUTH_TOKEN": credentials.TWILIO_AUTH_TOKEN,
+            "TWILIO_FROM": credentials.TWILIO_FROM,
+            "TWILIO_BASE_URL": self.sandbox,
+            "FCM_PROJECT_ID": credentials.FCM_PROJECT_ID,
+            "FCM_SERVICE_ACCOUNT_FILE": str(account),
+            "FCM_BASE_URL": self.sandbox,
+        }
+
+    def _make_tables_and_people(self) -> None:
+        # these need Django to be set up, which needs the servers
+        from demo_people import make_api_key, make_people  # noqa: PLC0415
+        from django.core.management import call_command  # noqa: PLC0415
+
+        call_command("migrate", verbosity=0)
+        make_people()
+        self.api_key = make_api_key(KEY_NAME)
+
+    def _write_customers(self) -> Path:
+        from demo_people import CUSTOMERS  # noqa: PLC0415 - as above
+
+        people = [{"id": str(person.id), "name": person.name, "note": person.note} for person in CUSTOMERS]
+        guest = {"email": "gina.guest@mail.example", "phone": "+447700900160", "locale": "en"}
+        path = self.folder / "customers.json"
+        path.write_text(json.dumps([*people, {"name": "Gina", "note": "a guest", "recipient": guest}]))
+        return path
+
+    def _worker(self, name: str, *options: str) -> None:
+        arguments = ("--concurrency", "2", "--hostname", f"{name}@%h", "--loglevel", "INFO", *options)
+        self._start(name, "celery", "-A", "config", "worker", *arguments)
+
+    def _start(self, name: str, module: str, *arguments: str, **environment: str) -> None:
+        self.processes.start(name, [sys.executable, "-m", module, *arguments], os.environ | environment)
+
+    def _wait(self) -> None:
+        from config.celery import app  # noqa: PLC0415 - as above
+
+        wait = partial(self.processes.wait_for, deadline=START_TIMEOUT)
+        wait("the sandbox's start", lambda: answers(f"{self.sandbox}/faults"))
+        wait("the web process's start", lambda: answers(f"{self.web}/health/ready"))
+        wait("the workers' start", lambda: len(app.control.ping(timeout=0.5, limit=2)) == 2)
+
+
+def _flag(name: str, url: str) -> str:
+    return f"--{name}={url.rpartition(':')[2]}"
+
+
+def _address(url: str) -> tuple[str, ...]:
+    return ("--host", HOST, _flag("port", url), "--no-access-log", "--timeout-graceful-shutdown", "1")
+
+
+def show_addresses(demo: Demo) -> None:
+    """Where to look, and how to log in."""
+    from demo_people import STAFF_LOGIN, STAFF_PASSWORD  # noqa: PLC0415 - needs Django set up
+
+    table = Table(title="Notifier is running", title_justify="left", show_header=False)
+    table.add_row("Shop counter", f"{demo.sandbox}/shop", "place an order and move it along")
+    table.add_row("Messages", f"{demo.sandbox}/", "what the customers see")
+    table.add_row("Admin", f"{demo.web}/admin/", f"log in as {STAFF_LOGIN} with {STAFF_PASSWORD}")
+    table.add_row("API", f"{demo.web}/api/docs/", f"Authorization: Api-Key {demo.api_key}")
+    table.add_row("Flower", demo.flower, "queues and workers")
+    console.print(table)
+    console.print(f"Logs are in {(demo.folder / 'logs').relative_to(ROOT)}. Ctrl-C stops everything.")
+
+
+def run_until_stopped() -> int:
+    """The demo proper, its data kept in .data/demo."""
+    return _with_demo(ROOT / ".data" / "demo", _serve)
+
+
+def _serve(demo: Demo) -> int:
+    with console.status("Starting"):
+        demo.prepare()
+        demo.start(flower=True)
+    show_addresses(demo)
+    while True:
+        demo.processes.check()
+        time.sleep(0.5)
+
+
+def run_once() -> int:
+    """The scripted story in fresh state that is removed at the end; its logs are kept if it went wrong."""
+    folder = ROOT / ".data" / f"once-{secrets.token_hex(4)}"
+    code = 1
+    try:
+        code = _with_demo(folder, _tell)
+    finally:
+        if code == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            console.print(f"Logs: {(folder / 'logs').relative_to(ROOT)}")
+    return code
+
+
+def _tell(demo: Demo) -> int:
+    began = time.monotonic()
+    demo.prepare()
+    demo.start(flower=False)
+    from demo_story import Story  # noqa: PLC0415 - needs Django set up
+    from django.utils import timezone  # noqa: PLC0415
+
+    console.print(f"Everything is up after {time.monotonic() - began:.1f} s.")
+    story = Story(
+        run=secrets.token_hex(3),
+        web=demo.web,
+        sandbox=demo.sandbox,
+        api_key=demo.api_key,
+        broker=os.environ["REDIS_URL"],
+        began=timezone.now(),
+    )
+    try:
+        story.tell(demo.processes)
+    finally:
+        story.show(console)
+    problems = story.check()
+    console.print(story.count())
+    for problem in problems:
+        console.print(f"[red]{problem}[/]")
+    console.print("[red]Not as planned.[/]" if problems else "[green]Exactly as planned: none missing, none twice.[/]")
+    return 1 if problems else 0
+
+
+def _with_demo(folder: Path, run: Callable[[Demo], int]) -> int:
+    """Run with the demo's processes, and end them and the servers whatever happens."""
+    folder.mkdir(parents=True, exist_ok=True)
+    processes = Processes(folder / "logs")
+    try:
+        return run(Demo(folder, processes))
+    except DemoError as error:
+        console.print(f"[red]{error}[/]")
+        return 1
+    finally:
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, signal.SIG_IGN)  # ending is bounded, and must not be cut short
+        processes.stop()
+        embedded_servers.stop(folder)
+
+
+def _stop(signum: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt(signal.Signals(signum).name)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="script/demo", description="Run all of Notifier on this machine.")
+    parser.add_argument("--once", action="store_true", help="run the scripted story, check it, and end")
+    arguments = parser.parse_args()
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, _stop)
+    try:
+        return run_once() if arguments.once else run_until_stopped()
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+        return 130 if arguments.once else 0
+    except embedded_servers.ServerError as error:
+        console.print(f"[red]{error}[/]")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
