@@ -23,6 +23,7 @@ from django.conf import settings
 from django.core.signals import setting_changed
 from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, TemplateNotFound, Undefined
 from jinja2.exceptions import SecurityError, TemplateSyntaxError, UndefinedError
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 from markupsafe import Markup
@@ -129,6 +130,7 @@ class _Message:
     def __init__(self, message_file: str, channel: str, variables: Mapping[str, Any]) -> None:
         self.file, self.channel, self.variables = message_file, channel, variables
         self.blocks: dict[str, dict[str, str]] = {}
+        self.contexts: dict[Template, Context] = {}  # a template's blocks share one
 
     def part(self, name: str, format_: str) -> str:
         try:
@@ -148,7 +150,9 @@ class _Message:
         template = _blocks(self.file, self.channel, format_).get(name)
         if template is None:
             raise TemplateNotFound(f"block {name}")
-        shown = "".join(template.blocks[name](template.new_context(dict(self.variables)))).strip()
+        if template not in self.contexts:
+            self.contexts[template] = template.new_context(dict(self.variables))
+        shown = "".join(template.blocks[name](self.contexts[template])).strip()
         return Markup(shown) if format_ == "html" else shown  # noqa: S704 - the environment has escaped it
 
 
@@ -220,7 +224,8 @@ def _locale_of(message_file: str) -> str:
 
 
 def _tidy(shown: str) -> str:
-    return re.sub(r"\n\s*\n\s*\n+", "\n\n", shown).strip()
+    """Blank lines that conditions left behind become one. A plain string, also of Markup."""
+    return re.sub(r"\n\s*\n\s*\n", "\n\n", str(shown)).strip()
 
 
 def _forget(*, setting: str, **_: object) -> None:

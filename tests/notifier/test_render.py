@@ -125,7 +125,7 @@ class TestTheCatalogue:
         assert missing_templates(channel, PARTS[channel], event_type.name, [locale]) == []
 
 
-@pytest.mark.parametrize("event_type", event_types().values(), ids=str)
+@pytest.mark.parametrize("event_type", event_types().values(), ids=list(event_types()))
 def test_a_text_message_fits_one_sms(event_type: EventType) -> None:
     for locale in ("en", "de"):
         if "SMS" in event_type.reachable_channels:
@@ -238,6 +238,7 @@ class TestLocaleAndZone:
             ("en-GB", "Your order ORD-1 is on its way", "€1,126.50"),
             # no French text: the formats follow the text, not the recipient
             ("fr", "Your order ORD-1 is on its way", "€1,126.50"),
+            ("xx-YY", "Your order ORD-1 is on its way", "€1,126.50"),
             ("../../x", "Your order ORD-1 is on its way", "€1,126.50"),
             ("", "Your order ORD-1 is on its way", "€1,126.50"),
         ],
