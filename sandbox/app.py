@@ -56,8 +56,9 @@ def page(name: str) -> Route:
     """The route of a page of sandbox/pages; read per request, so that a change shows after a reload."""
 
     async def show(request: Request) -> Response:  # noqa: ARG001 - Starlette's shape
-        headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-store"}
-        return HTMLResponse((PAGES / f"{name}.html").read_text("utf-8"), headers=headers)
+        devices = (PAGES / "devices.html").read_text("utf-8")
+        html = (PAGES / f"{name}.html").read_text("utf-8").replace("<!-- devices -->", devices)
+        return HTMLResponse(html, headers={"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-store"})
 
     return Route("/" if name == "index" else f"/{name}", show)
 
