@@ -85,11 +85,6 @@ def load(user_ids: Iterable[UUID]) -> dict[UUID, Recipient]:
     }
 
 
-def existing(user_ids: Iterable[UUID]) -> set[UUID]:
-    """Those among these ids that are active users. One query."""
-    return set(User.objects.filter(id__in=set(user_ids), is_active=True).values_list("id", flat=True))
-
-
 def guest(recipient: Mapping[str, str]) -> Recipient:
     """A person without an account, from a trigger's `recipient`. One query."""
     return guests([recipient])[0]

@@ -13,7 +13,6 @@ from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions, status
 from rest_framework.response import Response
-from rest_framework.views import set_rollback
 
 RETRY_AFTER = 5  # seconds; a database that was away is asked again at most this often
 
@@ -59,7 +58,6 @@ def handle(error: Exception, _context: dict[str, Any]) -> Response | None:
     answer = _translated(error)
     if answer is None:
         return None
-    set_rollback()
     headers = answer.headers
     if isinstance(error, exceptions.APIException) and (challenge := getattr(error, "auth_header", None)):
         headers["WWW-Authenticate"] = challenge
@@ -107,7 +105,7 @@ def _translated(error: Exception) -> ApiError | None:
 
 
 def flat(detail: Any, at: str = "") -> dict[str, str]:
-    """Nested validation errors by dotted path: {"choices": [{}, {"channel": ["Bad."]}]} -> {"choices.1.channel": "Bad."}."""
+    """Nested validation errors by dotted path: {"a": [{}, {"b": ["Bad."]}]} -> {"a.1.b": "Bad."}."""
     if isinstance(detail, Mapping):
         inner = [flat(value, f"{at}.{key}".strip(".")) for key, value in detail.items()]
     elif isinstance(detail, list) and any(isinstance(item, Mapping) for item in detail):

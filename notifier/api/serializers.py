@@ -17,10 +17,13 @@ def camel(name: str) -> str:
 
 
 class Body(serializers.Serializer[Any]):
-    """Fields are declared in snake_case and are camelCase in JSON. An unknown field is an error that names it."""
+    """Fields are declared in snake_case and are camelCase in JSON. An unknown field is an error that names it.
+
+    A name that the REST framework keeps for itself takes an underscore: `source_`.
+    """
 
     def get_fields(self) -> dict[str, Field[Any, Any, Any, Any]]:
-        fields = super().get_fields()
+        fields = {name.rstrip("_"): field for name, field in super().get_fields().items()}
         for name, field in fields.items():
             if field.source is None and camel(name) != name:
                 field.source = name

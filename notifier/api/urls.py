@@ -1,5 +1,26 @@
 """Every address of the API."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from notifier.api import dead_letters, events, health, inbox, preferences, trigger, users
+
+urlpatterns = [
+    path("notifications/trigger", trigger.TriggerView.as_view()),
+    path("notifications/trigger/bulk", trigger.BulkTriggerView.as_view()),
+    path("notifications/events", events.EventsView.as_view()),
+    path("notifications/events/<uuid:event_id>", events.EventView.as_view()),
+    path("notifications/users/bulk", users.BulkUsersView.as_view()),
+    path("notifications/users/<uuid:user_id>", users.UserView.as_view()),
+    # a token may hold slashes: web push's is an address
+    path("notifications/users/<uuid:user_id>/devices/<path:token>", users.DeviceView.as_view()),
+    path("notifications/preferences", preferences.PreferencesView.as_view()),
+    path("notifications/inbox", inbox.InboxView.as_view()),
+    path("notifications/inbox/<uuid:message_id>/read", inbox.InboxReadView.as_view()),
+    path("notifications/dead-letters", dead_letters.DeadLettersView.as_view()),
+    path("notifications/dead-letters/replay", dead_letters.ReplayView.as_view()),
+    path("health/live", health.live),
+    path("health/ready", health.ready),
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+]

@@ -1,0 +1,154 @@
+"""What people want to hear of, and how."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.conf import settings
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from notifier.api.docs import USER_ID, errors, example
+from notifier.api.errors import ApiError
+from notifier.api.serializers import Body
+from notifier.api.users import known_user
+from notifier.catalogue import event_types
+from preferences import people
+from preferences.models import Preference, User
+
+NO_SMS = {"userId": "01931f6e-7d3a-7000-8000-000000000001", "channel": "SMS", "enabled": False}
+
+
+def _event_type(name: str) -> None:
+    if name and name not in event_types():
+        raise serializers.ValidationError(f"Unknown event type; there are {', '.join(event_types())}.")
+
+
+def _channel(name: str) -> None:
+    known = sorted({*settings.CHANNELS, *(c for kind in event_types().values() for c in kind.reachable_channels)})
+    if name and name not in known:
+        raise serializers.ValidationError(f"Unknown channel; there are {', '.join(known)}.")
+
+
+class OneOrAll(serializers.CharField):
+    """A name; absent, null or empty mean all."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(default="", allow_null=True, allow_blank=True, **options)
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        return super().run_validation("" if data is None else data)
+
+
+class ChoiceBody(Body):
+    event_type = OneOrAll(validators=[_event_type], help_text="absent: every type")
+    channel = OneOrAll(validators=[_channel], help_text="absent: every channel")
+    enabled = serializers.BooleanField()
+
+
+class PreferenceBody(ChoiceBody):
+    user_id = serializers.UUIDField()
+
+
+class PreferencesBody(Body):
+    user_id = serializers.UUIDField()
+    preferences = ChoiceBody(many=True, allow_empty=False)
+
+
+class PreferenceRow(Body):
+    user_id = serializers.UUIDField()
+    event_type = serializers.CharField()
+    channel = serializers.CharField()
+    enabled = serializers.BooleanField()
+
+
+class PreferenceList(Body):
+    results = PreferenceRow(many=True)
+    next = serializers.CharField(allow_null=True)
+
+
+class UserQuery(Body):
+    user_id = serializers.UUIDField()
+
+
+class PreferencesView(APIView):
+    required_scopes: ClassVar = dict.fromkeys(("GET", "POST", "PUT", "DELETE"), "preferences")
+
+    @extend_schema(
+        tags=["Preferences"],
+        summary="A person's choices",
+        parameters=[USER_ID],
+        responses={200: PreferenceList, **errors(400, 404)},
+    )
+    def get(self, request: Request) -> Response:
+        """What is not listed is on."""
+        return _rows(list(_user(request).preferences.order_by("event_type", "channel")))
+
+    @extend_schema(
+        tags=["Preferences"],
+        summary="Make one choice",
+        request=PreferenceBody,
+        responses={200: PreferenceRow, **errors(400, 404, 409, 413)},
+        examples=[
+            example("No SMS at all", NO_SMS),
+            example("One type by mail", NO_SMS | {"eventType": "ORDER_PACKED"}),
+        ],
+    )
+    def post(self, request: Request) -> Response:
+        """Turning off what is mandatory is answered by 409 MANDATORY."""
+        choice = PreferenceBody.read(request.data)
+        (row,) = _choose(choice["user_id"], [choice])
+        return Response(PreferenceRow(row).data)
+
+    @extend_schema(
+        tags=["Preferences"],
+        summary="Make many choices",
+        request=PreferencesBody,
+        responses={200: PreferenceList, **errors(400, 404, 409, 413)},
+        examples=[example("Two", {
+            "userId": NO_SMS["userId"],
+            "preferences": [{"channel": "SMS", "enabled": False}, {"eventType": "ORDER_PACKED", "enabled": False}],
+        })],
+    )  # fmt: skip
+    def put(self, request: Request) -> Response:
+        """All of them or none. Choices that are not named stay."""
+        body = PreferencesBody.read(request.data)
+        return _rows(_choose(body["user_id"], body["preferences"]))
+
+    @extend_schema(
+        tags=["Preferences"],
+        summary="Back to the defaults",
+        parameters=[USER_ID],
+        responses={204: None, **errors(400, 404)},
+    )
+    def delete(self, request: Request) -> Response:
+        _user(request).preferences.all().delete()
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+def _user(request: Request) -> User:
+    return known_user(UserQuery.read(request.query_params.dict())["user_id"])
+
+
+def _rows(rows: list[Preference]) -> Response:
+    return Response({"results": PreferenceRow(rows, many=True).data, "next": None})
+
+
+def _choose(user_id: Any, choices: list[dict[str, Any]]) -> list[Preference]:
+    wanted = {(choice["event_type"], choice["channel"]): choice["enabled"] for choice in choices}
+    for (event_type, channel), enabled in wanted.items():
+        if not enabled:
+            _refuse_if_mandatory(event_type, channel)
+    return people.choose(known_user(user_id), wanted)
+
+
+def _refuse_if_mandatory(event_type: str, channel: str) -> None:
+    """A choice is refused where nothing that it names can be turned off; a wider one leaves the mandatory on."""
+    kind = event_types().get(event_type)
+    if kind and {channel} - {""} <= kind.mandatory and (channel or set(kind.channels) <= kind.mandatory):
+        what = f"{kind.name} by {channel}" if channel else kind.name
+        field = "channel" if channel else "eventType"
+        raise ApiError(status.HTTP_409_CONFLICT, "MANDATORY", f"{what} cannot be turned off.", {field: "Mandatory."})

@@ -1,0 +1,55 @@
+"""Why an event went the way it did: every decision about it, in order. Read from the ledger; nothing is guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from notifier.models import Delivery, NotificationEvent
+from notifier.states import FINAL, DeliveryStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One thing that was decided or found out. `reason` is a word of a closed list, `detail` is for people."""
+
+    at: datetime
+    decision: str
+    channel: str = ""
+    reason: str = ""
+    detail: str = ""
+
+
+def timeline(event: NotificationEvent) -> list[Decision]:
+    """The decisions about an event, oldest first; uses its prefetched deliveries and attempts."""
+    decisions = [Decision(event.recorded_at, "RECORDED", detail=f"by {event.source}")]
+    for delivery in event.deliveries.all():
+        decisions += _about(delivery)
+    if event.settled_at is not None:
+        decisions.append(Decision(event.settled_at, "SETTLED", reason=event.status))
+    return sorted(decisions, key=lambda decision: decision.at)
+
+
+def _about(delivery: Delivery) -> Iterator[Decision]:
+    channel, status = delivery.channel, delivery.status
+    attempts = list(delivery.attempts.all())
+    planned_at = min([delivery.first_due_at, *(attempt.started_at for attempt in attempts)])
+    if delivery.fallback_of:
+        yield Decision(planned_at, "FELL_BACK", channel, delivery.fallback_of)
+    elif status != DeliveryStatus.SKIPPED:
+        yield Decision(planned_at, "PLANNED", channel)
+    for attempt in attempts:
+        detail = " ".join(part for part in (attempt.provider, attempt.address_id, attempt.detail) if part)
+        yield Decision(attempt.finished_at or attempt.started_at, "ATTEMPTED", channel, attempt.outcome, detail)
+    if delivery.hold_reason:
+        yield Decision(planned_at, "HELD", channel, delivery.hold_reason, f"until {_clock(delivery.due_at)}")
+    if status == DeliveryStatus.RETRYING:
+        seen = max((attempt.finished_at or attempt.started_at for attempt in attempts), default=planned_at)
+        yield Decision(seen, status, channel, detail=f"{delivery.detail} again at {_clock(delivery.due_at)}".strip())
+    elif status in FINAL:
+        yield Decision(delivery.finished_at or planned_at, status, channel, delivery.skip_reason, delivery.detail)
+
+
+def _clock(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
