@@ -7,7 +7,6 @@ its own and ends with 0, or with 1 and the difference.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import secrets
 import shutil
@@ -15,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -29,9 +29,9 @@ from config import embedded_servers
 from sandbox import credentials
 
 ROOT = Path(__file__).resolve().parent.parent
+DATA_DIR = Path(os.environ.get("NOTIFIER_DEMO_DIR") or ROOT / ".data").resolve()
 START_TIMEOUT = 60.0  # seconds until everything is healthy
 HOST = "127.0.0.1"
-KEY_NAME = "demo"
 #: whatever the shell has of these is not for the demo: it must never reach a real provider
 FOREIGN = ("SMTP_URL", "SHOP_LOGO_URL", "SHOP_URL", "SECRET_KEY", "ALLOWED_HOSTS", "FLOWER_BASIC_AUTH")
 
@@ -57,7 +57,10 @@ class Demo:
             os.environ.pop(name, None)
         os.environ.update(self._environment(servers, account))
         django.setup()
-        self._make_tables_and_people()
+        import demo_app  # noqa: PLC0415 - its imports need Django set up, which needs the servers
+
+        self.app = demo_app
+        self.api_key = demo_app.prepare()
 
     def start(self, *, flower: bool) -> None:
         """Every process; returns when all are healthy. Raises DemoError."""
@@ -104,22 +107,9 @@ class Demo:
             "FCM_BASE_URL": self.sandbox,
         }
 
-    def _make_tables_and_people(self) -> None:
-        # these need Django to be set up, which needs the servers
-        from demo_people import make_api_key, make_people  # noqa: PLC0415
-        from django.core.management import call_command  # noqa: PLC0415
-
-        call_command("migrate", verbosity=0)
-        make_people()
-        self.api_key = make_api_key(KEY_NAME)
-
     def _write_customers(self) -> Path:
-        from demo_people import CUSTOMERS  # noqa: PLC0415 - as above
-
-        people = [{"id": str(person.id), "name": person.name, "note": person.note} for person in CUSTOMERS]
-        guest = {"email": "gina.guest@mail.example", "phone": "+447700900160", "locale": "en"}
         path = self.folder / "customers.json"
-        path.write_text(json.dumps([*people, {"name": "Gina", "note": "a guest", "recipient": guest}]))
+        path.write_text(self.app.customers_as_json())
         return path
 
     def _worker(self, name: str, *options: str) -> None:
@@ -130,12 +120,10 @@ class Demo:
         self.processes.start(name, [sys.executable, "-m", module, *arguments], os.environ | environment)
 
     def _wait(self) -> None:
-        from config.celery import app  # noqa: PLC0415 - as above
-
         wait = partial(self.processes.wait_for, deadline=START_TIMEOUT)
         wait("the sandbox's start", lambda: answers(f"{self.sandbox}/faults"))
         wait("the web process's start", lambda: answers(f"{self.web}/health/ready"))
-        wait("the workers' start", lambda: len(app.control.ping(timeout=0.5, limit=2)) == 2)
+        wait("the workers' start", lambda: self.app.workers_answering(2) == 2)
 
 
 def _flag(name: str, url: str) -> str:
@@ -148,21 +136,19 @@ def _address(url: str) -> tuple[str, ...]:
 
 def show_addresses(demo: Demo) -> None:
     """Where to look, and how to log in."""
-    from demo_people import STAFF_LOGIN, STAFF_PASSWORD  # noqa: PLC0415 - needs Django set up
-
     table = Table(title="Notifier is running", title_justify="left", show_header=False)
     table.add_row("Shop counter", f"{demo.sandbox}/shop", "place an order and move it along")
     table.add_row("Messages", f"{demo.sandbox}/", "what the customers see")
-    table.add_row("Admin", f"{demo.web}/admin/", f"log in as {STAFF_LOGIN} with {STAFF_PASSWORD}")
+    table.add_row("Admin", f"{demo.web}/admin/", f"log in as {demo.app.STAFF_LOGIN} with {demo.app.STAFF_PASSWORD}")
     table.add_row("API", f"{demo.web}/api/docs/", f"Authorization: Api-Key {demo.api_key}")
     table.add_row("Flower", demo.flower, "queues and workers")
     console.print(table)
-    console.print(f"Logs are in {(demo.folder / 'logs').relative_to(ROOT)}. Ctrl-C stops everything.")
+    console.print(f"Logs are in {os.path.relpath(demo.folder / 'logs')}. Ctrl-C stops everything.")
 
 
 def run_until_stopped() -> int:
-    """The demo proper, its data kept in .data/demo."""
-    return _with_demo(ROOT / ".data" / "demo", _serve)
+    """The demo proper; its data is kept for the next time."""
+    return _with_demo(DATA_DIR / "demo", _serve)
 
 
 def _serve(demo: Demo) -> int:
@@ -177,7 +163,7 @@ def _serve(demo: Demo) -> int:
 
 def run_once() -> int:
     """The scripted story in fresh state that is removed at the end; its logs are kept if it went wrong."""
-    folder = ROOT / ".data" / f"once-{secrets.token_hex(4)}"
+    folder = DATA_DIR / f"once-{secrets.token_hex(4)}"
     code = 1
     try:
         code = _with_demo(folder, _tell)
@@ -185,7 +171,7 @@ def run_once() -> int:
         if code == 0:
             shutil.rmtree(folder, ignore_errors=True)
         else:
-            console.print(f"Logs: {(folder / 'logs').relative_to(ROOT)}")
+            console.print(f"Logs: {os.path.relpath(folder / 'logs')}")
     return code
 
 
@@ -193,17 +179,14 @@ def _tell(demo: Demo) -> int:
     began = time.monotonic()
     demo.prepare()
     demo.start(flower=False)
-    from demo_story import Story  # noqa: PLC0415 - needs Django set up
-    from django.utils import timezone  # noqa: PLC0415
-
     console.print(f"Everything is up after {time.monotonic() - began:.1f} s.")
-    story = Story(
+    story = demo.app.Story(
         run=secrets.token_hex(3),
         web=demo.web,
         sandbox=demo.sandbox,
         api_key=demo.api_key,
         broker=os.environ["REDIS_URL"],
-        began=timezone.now(),
+        began=datetime.now(UTC),
     )
     try:
         story.tell(demo.processes)

@@ -24,7 +24,7 @@ class Customer:
     email: str
     phone: str = ""
     locale: str = "en"
-    time_zone: str = "Europe/London"
+    time_zone: str = "America/New_York"
     device: str = ""
     turned_off: str = ""
 
@@ -34,7 +34,7 @@ ADA = Customer(
     "Ada Archer",
     "all channels, with the app",
     "ada.archer@mail.example",
-    "+447700900101",
+    "+12025550101",
     device="demo-device-of-ada",
 )
 BEN = Customer(
@@ -42,7 +42,7 @@ BEN = Customer(
     "Ben Baker",
     "has turned SMS off",
     "ben.baker@mail.example",
-    "+447700900102",
+    "+12025550102",
     device="demo-device-of-ben",
     turned_off="SMS",
 )
@@ -95,6 +95,6 @@ def _make_customer(customer: Customer) -> None:
 
 def _make_staff() -> None:
     staff = User.objects.filter(username=STAFF_LOGIN).first() or User.objects.create_superuser(
-        STAFF_LOGIN, STAFF_PASSWORD, email="staff@shop.example", phone="+447700900199"
+        STAFF_LOGIN, STAFF_PASSWORD, email="staff@shop.example", phone="+12025550199"
     )
     staff.groups.set([Group.objects.get_or_create(name=name)[0] for name in STAFF_GROUPS])

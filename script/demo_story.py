@@ -6,7 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ from uuid import UUID
 from celery import Celery
 from demo_people import ADA, BEN, CHLOE, DIETER, Customer
 from demo_processes import DemoError, Processes
+from django.db.models import QuerySet
 from rich.console import Console
 from rich.table import Table
 
@@ -25,7 +26,7 @@ from notifier.states import ACCEPTED, SETTLED, DeadLetterStatus, DeliveryStatus
 
 DEADLINE = 60.0  # seconds until all is final
 SKIPPED, FAILED, SENT = DeliveryStatus.SKIPPED, DeliveryStatus.FAILED, DeliveryStatus.SENT
-GUEST_PHONE = "+447700900150"
+GUEST_PHONE = "+12025550150"
 HTTP, CELERY = "HTTP", "Celery"
 
 
@@ -176,7 +177,7 @@ class Story:
 
     # --- waiting -----------------------------------------------------------------------------------------------
     @staticmethod
-    def _wait(processes: Processes, what: str, holds: Any) -> None:
+    def _wait(processes: Processes, what: str, holds: Callable[[], bool]) -> None:
         processes.wait_for(what, holds, DEADLINE)
 
     def _first_sms_was_tried(self) -> bool:
@@ -185,7 +186,7 @@ class Story:
     def _german_sms_was_sent(self) -> bool:
         return self._sms("ORDER_DELIVERED", DIETER).filter(status__in=ACCEPTED).exists()
 
-    def _sms(self, event_type: str, customer: Customer) -> Any:
+    def _sms(self, event_type: str, customer: Customer) -> QuerySet[Delivery]:
         events = NotificationEvent.objects.filter(recorded_at__gte=self._began, user_id=customer.id)
         return Delivery.objects.filter(event__in=events.filter(event_type=event_type), channel="SMS")
 

@@ -1,0 +1,33 @@
+"""The part of the demo that needs Django set up: its imports ask the settings, and those the environment."""
+
+from __future__ import annotations
+
+import json
+
+from demo_people import CUSTOMERS, STAFF_LOGIN, STAFF_PASSWORD, make_api_key, make_people
+from demo_story import Story
+from django.core.management import call_command
+
+from config.celery import app
+
+__all__ = ["STAFF_LOGIN", "STAFF_PASSWORD", "Story", "customers_as_json", "prepare", "workers_answering"]
+
+GUEST = {"email": "gina.guest@mail.example", "phone": "+12025550160", "locale": "en"}
+
+
+def prepare() -> str:
+    """Tables, people, and an API key, which is returned."""
+    call_command("migrate", verbosity=0)
+    make_people()
+    return make_api_key("demo")
+
+
+def customers_as_json() -> str:
+    """The people at the shop counter (sandbox.shop says the shape)."""
+    people = [{"id": str(person.id), "name": person.name, "note": person.note} for person in CUSTOMERS]
+    return json.dumps([*people, {"name": "Gina Green", "note": "a guest", "recipient": GUEST}])
+
+
+def workers_answering(wanted: int) -> int:
+    """How many workers answer a ping; returns as soon as the wanted number did."""
+    return len(app.control.ping(timeout=0.5, limit=wanted) or ())

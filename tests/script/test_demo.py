@@ -1,0 +1,87 @@
+"""script/demo tells its story rightly, and leaves no process however it is ended."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE = 120.0  # seconds
+STARTED = "Notifier is running"
+
+
+class Demo:
+    """A demo with servers of its own: what this run of the tests uses must not reach it."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.output = folder / "output"
+        own = ("DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE")
+        environment = {name: value for name, value in os.environ.items() if name not in own}
+        environment |= {"PYTHONPATH": str(ROOT), "NOTIFIER_DEMO_DIR": str(folder)}
+        with self.output.open("wb") as output:
+            command = [sys.executable, str(ROOT / "script" / "demo.py"), *arguments]
+            self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+        self.folder = folder
+
+    def wait_until_started(self) -> None:
+        deadline = time.monotonic() + DEADLINE
+        while STARTED not in self.output.read_text():
+            assert self.process.poll() is None, self.output.read_text()
+            assert time.monotonic() < deadline, self.output.read_text()
+            time.sleep(0.1)
+
+    def processes(self) -> list[str]:
+        """The command lines of everything that was started for this demo: its environment names the folder."""
+        return [entry.name for entry in Path("/proc").iterdir() if entry.name.isdecimal() and self._owns(entry)]
+
+    def _owns(self, entry: Path) -> bool:
+        try:
+            facts = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
+        except OSError:
+            return False
+        return str(self.folder).encode() in facts
+
+    def wait_until_gone(self) -> None:
+        deadline = time.monotonic() + DEADLINE
+        while self.processes():
+            assert time.monotonic() < deadline, self.processes()
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    path = ROOT / ".data" / f"demo-test-{secrets.token_hex(4)}"
+    path.mkdir(parents=True)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.mark.processes
+def test_the_story_goes_as_planned(folder: Path) -> None:
+    demo = Demo(folder, "--once")
+    code = demo.process.wait(DEADLINE)
+    assert code == 0, demo.output.read_text()
+    assert "none missing, none twice" in demo.output.read_text()
+    assert demo.processes() == []
+
+
+@pytest.mark.processes
+def test_signals_leave_no_process_and_the_next_start_works(folder: Path) -> None:
+    for signum, children_may_take_a_moment in ((signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGKILL, True)):
+        demo = Demo(folder)
+        demo.wait_until_started()
+        assert len(demo.processes()) > 8  # PostgreSQL, Valkey, sandbox, web, beat, flower, workers and their pools
+        demo.process.send_signal(signum)
+        demo.process.wait(DEADLINE)
+        if children_may_take_a_moment:
+            demo.wait_until_gone()
+        assert demo.processes() == []
