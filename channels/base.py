@@ -72,6 +72,7 @@ class Channel:
     name: ClassVar[str]
     address: ClassVar[AddressKind]
     parts: ClassVar[Mapping[str, str]]
+    resend_unknown: ClassVar[bool] = True  # what may have gone out already: send again (True), or give up (False)
 
     def __init__(self, providers: Sequence[Provider]) -> None:
         self.providers = tuple(providers)

@@ -9,3 +9,4 @@ class SmsChannel(Channel):
     name = "SMS"
     address = AddressKind.PHONE
     parts = {"text": "text"}
+    resend_unknown = False  # a second SMS costs money, and annoys

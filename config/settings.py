@@ -134,6 +134,7 @@ CELERY_SOURCE = env.str("NOTIFIER_CELERY_SOURCE", default="celery")  # idempoten
 SHOP = {
     "name": env.str("SHOP_NAME", default="Example Shop"),
     "url": env.str("SHOP_URL", default=PUBLIC_URL),
+    "order_url": env.str("SHOP_ORDER_URL", default=""),  # e.g. https://shop.example/orders/{orderId}
     "logo_url": env.str("SHOP_LOGO_URL", default=""),
     "support_email": env.str("SHOP_SUPPORT_EMAIL", default="support@shop.example"),
     "legal_footer": env.str("SHOP_LEGAL_FOOTER", default="Example Shop Ltd, 1 Market Street, Springfield"),

@@ -216,10 +216,11 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
             cursor.execute(
                 """
                 UPDATE notifier_delivery
-                SET status = 'SENDING', attempt = attempt + 1, lease_until = statement_timestamp() + %s
+                SET status = 'SENDING', attempt = attempt + 1,
+                    lease_until = statement_timestamp() + %s * interval '1 second'
                 WHERE id = ANY(%s) RETURNING id, attempt, statement_timestamp()
                 """,
-                [lease, list(ids)],
+                [lease.total_seconds(), list(ids)],
             )
             return {row[0]: (row[1], row[2]) for row in cursor.fetchall()}
 

@@ -27,7 +27,7 @@ from notifier.record import InvalidTrigger, TriggerError, parse, record
 
 log = logging.getLogger(__name__)
 
-CONTROL, URGENT = "control", "urgent"
+URGENT = "urgent"
 PUBLISH_PATIENCE = 0.15  # seconds for a connection of the doorbell's, and again for its answer
 
 
@@ -58,7 +58,7 @@ def _doorbell_connection() -> Connection:
     return Connection(settings.REDIS_URL, transport_options={**settings.BROKER_TRANSPORT_OPTIONS, **patience})
 
 
-@shared_task(name="notifier.trigger", bind=True, base=ReliableTask, queue="events")
+@shared_task(name="notifier.trigger", bind=True, base=ReliableTask)
 def trigger(
     self: Task[Any, Any],
     event_type: str,
@@ -94,7 +94,7 @@ def _bury(body: Mapping[str, Any], event_type: object, error: TriggerError) -> N
     )
 
 
-@shared_task(name="notifier.dispatch", queue=CONTROL)
+@shared_task(name="notifier.dispatch")
 def dispatch() -> None:
     """Start a round for what is due, urgent first; ring again where more may be waiting."""
     doorbell.release()
@@ -145,21 +145,21 @@ def deliver(self: Task[Any, Any], channel: str, ids: Sequence[str], *, urgent: b
         raise ProviderUnavailable(f"{channel}: nothing went out, trying again")
 
 
-@shared_task(name="notifier.settle", queue=CONTROL)
+@shared_task(name="notifier.settle")
 def settle(rounds: Sequence[tuple[str, int]]) -> None:
     """The chord's body, its errback, and the sweeper's: decide from the rows what became of these events."""
     if settling.settle([(UUID(event), number) for event, number in rounds]):
         ring()
 
 
-@shared_task(name="notifier.fall_back", queue=CONTROL)
+@shared_task(name="notifier.fall_back")
 def fall_back(rounds: Sequence[tuple[str, int]]) -> None:
     """A delivery failed for good: start its fallback now, while the rest of its round is still in flight."""
     if settling.settle([(UUID(event), number) for event, number in rounds], early=True):
         ring()
 
 
-@shared_task(name="notifier.sweep", queue=CONTROL)
+@shared_task(name="notifier.sweep")
 def repair() -> None:
     """Beat's repair scan."""
     swept = sweep.sweep()

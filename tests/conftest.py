@@ -1,0 +1,59 @@
+"""What most tests need: the sandbox, channels that send to it, and people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_django.fixtures import Settings
+
+from channels import registry
+from config.providers import channels_from_environment
+from preferences.models import Device, User
+from sandbox import credentials
+from tests import sandbox_process
+from tests.sandbox_process import Sandbox
+
+
+@pytest.fixture(scope="session")
+def sandbox_session() -> Iterator[Sandbox]:
+    with sandbox_process.running() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="session")
+def service_account(sandbox_session: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fcm")
+    credentials.write_service_account(folder / "sandbox-service-account.json", f"{sandbox_session.url}/token")
+    return folder
+
+
+@pytest.fixture
+def sandbox(sandbox_session: Sandbox, service_account: Path, settings: Settings) -> Iterator[Sandbox]:
+    """The sandbox, empty and healthy, with settings.CHANNELS pointing to it."""
+    sandbox_session.heal()
+    sandbox_session.clear()
+    settings.CHANNELS = channels_from_environment(
+        debug=True,
+        data_dir=service_account,
+        sandbox_url=sandbox_session.url,
+        public_url="http://127.0.0.1:8000",
+        shop=settings.SHOP,
+    )
+    yield sandbox_session
+    registry.clear()
+
+
+@pytest.fixture
+def customer(db: None) -> Callable[..., User]:
+    """Makes a customer who can be reached by everything; fields by keyword, `device=""` for none."""
+
+    def make(*, device: str = "device-1", **fields: Any) -> User:
+        user = User.objects.create_user(**{"email": "ada@shop.example", "phone": "+4915112345678", **fields})
+        if device:
+            Device.objects.create(user=user, token=f"{device}-{user.id}")
+        return user
+
+    return make

@@ -1,0 +1,76 @@
+"""Runs the engine's verbs by hand, in the test's own process: what the workers do, step by step and without waiting."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db.models import F
+
+from notifier import deliver, record, settle, sweep
+from notifier.dispatch import Lane, Round, dispatch
+from notifier.models import Delivery, NotificationEvent
+
+
+def trigger(event_type: str, user_id: UUID | None = None, **more: Any) -> UUID:
+    """Record one event of an order as an API key's source would; its id."""
+    body: dict[str, Any] = {"eventType": event_type, "metadata": {"orderId": "ORD1"}, **more}
+    if user_id:
+        body["userId"] = str(user_id)
+    return record.record(record.parse(body), "shop")[0].event_id
+
+
+def round_of(lane: Lane = Lane.STANDARD) -> Round:
+    return dispatch(lane)
+
+
+def send(started: Round, *, again: bool = False, last_run: bool = True) -> list[deliver.Report]:
+    """The chord's header."""
+    return [
+        deliver.deliver(channel, [UUID(i) for i in ids], again=again, last_run=last_run)
+        for channel, ids in started.deliveries.items()
+    ]
+
+
+def settle_round(started: Round) -> bool:
+    """The chord's body."""
+    return settle.settle([(UUID(event), number) for event, number in started.events])
+
+
+def run(rounds: int = 10) -> None:
+    """Round after round until nothing is due any more."""
+    for _ in range(rounds):
+        started = [dispatch(lane) for lane in Lane]
+        if not any(one.events for one in started):
+            return
+        for one in started:
+            send(one)
+            settle_round(one)
+    raise AssertionError(f"still due after {rounds} rounds")
+
+
+def repair() -> sweep.Swept:
+    """What the sweeper's task does."""
+    swept = sweep.sweep()
+    settle.settle(swept.lost_rounds)
+    return swept
+
+
+def pass_time(by: timedelta) -> None:
+    """Move every row's times into the past: the database's clock is the only one, and nobody waits for it."""
+    times = ("due_at", "lease_until", "expires_at", "recorded_at")
+    NotificationEvent.objects.update(**{name: F(name) - by for name in times})
+    Delivery.objects.update(**{name: F(name) - by for name in ("due_at", "lease_until", "first_due_at")})
+
+
+def states(event_id: UUID) -> dict[str, str]:
+    """Channel -> status, and the reason of what was skipped."""
+    return {
+        d.channel: f"{d.status} {d.skip_reason}".strip()
+        for d in Delivery.objects.filter(event_id=event_id).order_by("channel")
+    }
+
+
+def status(event_id: UUID) -> str:
+    return NotificationEvent.objects.get(pk=event_id).status
