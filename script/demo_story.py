@@ -27,7 +27,7 @@ from notifier.states import ACCEPTED, SETTLED, DeadLetterStatus, DeliveryStatus
 DEADLINE = 60.0  # seconds until all is final
 SKIPPED, FAILED, SENT = DeliveryStatus.SKIPPED, DeliveryStatus.FAILED, DeliveryStatus.SENT
 GUEST_PHONE = "+12025550150"
-HTTP, CELERY = "HTTP", "Celery"
+HTTP, CELERY, ENGINE = "HTTP", "Celery", "Notifier"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +69,7 @@ UNREACHABLE = (
     Step("ORDER_CANCELLED", DIETER, _sent("EMAIL", "IN_APP", SMS=FAILED)),
     Step("ORDER_DELAYED", None, {"SMS": FAILED}, recipient={"phone": GUEST_PHONE, "locale": "en"}),
 )
-CONSEQUENCE = Step("DELIVERY_FAILED", None, _sent("EMAIL", "IN_APP"))
+CONSEQUENCE = Step("DELIVERY_FAILED", None, _sent("EMAIL", "IN_APP"), ENGINE)
 
 
 class Story:
@@ -125,10 +125,13 @@ class Story:
     def count(self) -> str:
         """How much there was, in words."""
         events = self._events()
-        received = sum(1 for message in self._received() if message["accepted"])
         times = sorted(_milliseconds(event, row) for event in events for row in event.deliveries.all() if row.sent_at)
-        median = times[len(times) // 2] if times else 0
-        return f"{len(events)} events, {len(times)} messages accepted, {received} at the sandbox, median {median} ms"
+        received = sum(1 for message in self._received() if message["accepted"])
+        inbox = len(_inbox([row for event in events for row in event.deliveries.all()]))
+        return (
+            f"{len(events)} events, {len(times)} messages sent: {received} at the sandbox, {inbox} in the inbox. "
+            f"From trigger to provider: median {times[len(times) // 2] if times else 0} ms."
+        )
 
     # --- telling -----------------------------------------------------------------------------------------------
     def _trigger(self, step: Step) -> str:
@@ -244,9 +247,9 @@ class Story:
         return results
 
 
-def _inbox(deliveries: Sequence[Delivery]) -> Iterable[UUID]:
+def _inbox(deliveries: Sequence[Delivery]) -> list[UUID]:
     ids = [row.id for row in deliveries]
-    return InboxMessage.objects.filter(delivery_id__in=ids).values_list("delivery_id", flat=True)
+    return list(InboxMessage.objects.filter(delivery_id__in=ids).values_list("delivery_id", flat=True))
 
 
 def _cells(event: NotificationEvent, row: Delivery) -> tuple[str, str, str, str]:
