@@ -10,6 +10,7 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
+from rest_framework.settings import api_settings
 from rest_framework.throttling import SimpleRateThrottle
 
 from notifier.models import ApiKey
@@ -62,6 +63,9 @@ class KeyThrottle(SimpleRateThrottle):
     """At most THROTTLE_RATES["api_key"] requests a key, counted in Django's cache."""
 
     scope = "api_key"
+
+    def get_rate(self) -> str | None:
+        return api_settings.DEFAULT_THROTTLE_RATES[self.scope]
 
     def get_cache_key(self, request: Request, view: APIView) -> str | None:  # noqa: ARG002
         return f"throttle:{request.auth.pk}" if isinstance(request.auth, ApiKey) else None

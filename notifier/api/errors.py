@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import DataError, InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, JsonResponse
+from django.http import Http404
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
@@ -114,17 +114,3 @@ def flat(detail: Any, at: str = "") -> dict[str, str]:
         messages = detail if isinstance(detail, list) else [detail]
         return {at.removesuffix(".non_field_errors") or "body": " ".join(map(str, messages))}
     return {path: text for part in inner for path, text in part.items()}
-
-
-def page_not_found(_request: HttpRequest, exception: Exception) -> JsonResponse:  # noqa: ARG001 - by name
-    """Django's handler404, for addresses outside the API too."""
-    return _page(ApiError(status.HTTP_404_NOT_FOUND, "NOT_FOUND", "There is nothing here."))
-
-
-def server_error(_request: HttpRequest) -> JsonResponse:
-    """Django's handler500: the error itself is in the log."""
-    return _page(ApiError(status.HTTP_500_INTERNAL_SERVER_ERROR, "INTERNAL", "Something went wrong on our side."))
-
-
-def _page(error: ApiError) -> JsonResponse:
-    return JsonResponse({"error": error.body}, status=error.http_status)

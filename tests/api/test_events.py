@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.utils import timezone
+
+from channels.models import InboxMessage
+from notifier.models import Attempt, DeadLetter, Delivery, NotificationEvent
+from preferences.models import User
+from tests.api.conftest import Caller
+
+START = timezone.now() - timedelta(minutes=5)
+
+
+def at(seconds: float) -> Any:
+    return START + timedelta(seconds=seconds)
+
+
+def make_event(user: User, **fields: Any) -> NotificationEvent:
+    given = {"order_id": "ORD1", "recorded_at": START, "status": "PARTIAL", "settled_at": at(9)} | fields
+    return NotificationEvent.objects.create(
+        source="shop",
+        body_hash=b"x" * 32,
+        event_type="ORDER_SHIPPED",
+        priority=1,
+        user_id=user.id,
+        recipient_key=str(user.id),
+        expires_at=timezone.now() + timedelta(hours=1),
+        **given,
+    )
+
+
+def make_delivery(event: NotificationEvent, channel: str, status: str, **fields: Any) -> Delivery:
+    return Delivery.objects.create(event=event, channel=channel, status=status, **{"first_due_at": at(1), **fields})
+
+
+@pytest.fixture
+def story(ada: User) -> NotificationEvent:
+    """An SMS that failed twice, the mail that stood in, a push that nobody wanted, and one that waits."""
+    event = make_event(ada)
+    sms = make_delivery(event, "SMS", "FAILED", finished_at=at(4), detail="gave up")
+    for number, (outcome, seconds) in enumerate([("UNAVAILABLE", 2), ("REJECTED", 4)], start=1):
+        Attempt.objects.create(
+            delivery=sms,
+            number=number,
+            provider="twilio",
+            started_at=at(seconds - 0.5),
+            finished_at=at(seconds),
+            outcome=outcome,
+            http_status=503,
+        )
+    mail = make_delivery(
+        event, "EMAIL", "SENT", fallback_of="SMS", first_due_at=at(5), finished_at=at(6), sent_at=at(6)
+    )
+    Attempt.objects.create(delivery=mail, number=1, started_at=at(5.5), outcome="ACCEPTED", provider="sendgrid")
+    make_delivery(event, "PUSH", "SKIPPED", skip_reason="OPTED_OUT")
+    make_delivery(event, "IN_APP", "RETRYING", first_due_at=at(7), due_at=at(600), detail="busy")
+    make_delivery(event, "LETTER", "QUEUED", first_due_at=at(8), due_at=at(700), hold_reason="QUIET_HOURS")
+    return event
+
+
+def test_the_timeline_tells_every_decision_in_order(api: Caller, story: NotificationEvent) -> None:
+    answer = api("GET", f"/notifications/events/{story.id}")
+
+    told = [(d["decision"], d["channel"], d["reason"]) for d in answer.body["decisions"]]
+    assert told == [
+        ("RECORDED", "", ""),
+        ("SKIPPED", "PUSH", "OPTED_OUT"),
+        ("PLANNED", "SMS", ""),
+        ("ATTEMPTED", "SMS", "UNAVAILABLE"),
+        ("ATTEMPTED", "SMS", "REJECTED"),
+        ("FAILED", "SMS", ""),
+        ("FELL_BACK", "EMAIL", "SMS"),
+        ("ATTEMPTED", "EMAIL", "ACCEPTED"),
+        ("SENT", "EMAIL", ""),
+        ("PLANNED", "IN_APP", ""),
+        ("RETRYING", "IN_APP", ""),
+        ("PLANNED", "LETTER", ""),
+        ("HELD", "LETTER", "QUIET_HOURS"),
+        ("SETTLED", "", "PARTIAL"),
+    ]
+    assert f"again at {at(600):%Y-%m-%d %H:%M:%S} UTC" in answer.body["decisions"][10]["detail"]
+
+
+def test_an_event_is_shown_with_deliveries_and_attempts(api: Caller, story: NotificationEvent) -> None:
+    body = api("GET", f"/notifications/events/{story.id}").body
+
+    assert (body["eventId"], body["status"], body["orderId"]) == (str(story.id), "PARTIAL", "ORD1")
+    assert body["recordedAt"].endswith("Z")
+    sms = next(delivery for delivery in body["deliveries"] if delivery["channel"] == "SMS")
+    assert (sms["status"], sms["detail"]) == ("FAILED", "gave up")
+    assert [(attempt["number"], attempt["httpStatus"]) for attempt in sms["attempts"]] == [(1, 503), (2, 503)]
+
+
+def test_a_fresh_event_has_been_recorded(api: Caller, ada: User) -> None:
+    event = make_event(ada, status="QUEUED", settled_at=None)
+
+    body = api("GET", f"/notifications/events/{event.id}").body
+
+    assert [decision["decision"] for decision in body["decisions"]] == ["RECORDED"]
+
+
+def test_an_unknown_event_is_not_found(api: Caller) -> None:
+    assert api("GET", f"/notifications/events/{uuid4()}").code == "NOT_FOUND"
+    assert api("GET", "/notifications/events/7").status == 404
+
+
+def test_the_events_of_an_order_come_newest_first_and_in_pages(
+    api: Caller, ada: User, django_assert_max_num_queries: Callable[..., Any]
+) -> None:
+    events = [make_event(ada, recorded_at=at(i)) for i in range(5)]
+    for event in events:
+        make_delivery(event, "EMAIL", "SENT", finished_at=at(6))
+    make_event(ada, order_id="ORD2")
+    with django_assert_max_num_queries(5):
+        page = api("GET", "/notifications/events?orderId=ORD1&limit=3").body
+    rest = api("GET", page["next"]).body
+
+    seen = [UUID(event["eventId"]) for event in page["results"] + rest["results"]]
+    assert seen == [event.id for event in reversed(events)]
+    assert (len(page["results"]), rest["next"]) == (3, None)
+
+
+@pytest.mark.parametrize("query", ["", "orderId=", "orderId=1&limit=x", "order=1", "orderId=%00"])
+def test_a_wrong_query_is_refused(api: Caller, query: str) -> None:
+    answer = api("GET", f"/notifications/events?{query}")
+
+    assert (answer.status, answer.code) == (400, "INVALID")
+
+
+def test_a_wrong_cursor_is_not_found(api: Caller) -> None:
+    assert api("GET", "/notifications/events?orderId=1&cursor=nonsense").status == 404
+
+
+def test_the_inbox_is_read(api: Caller, ada: User) -> None:
+    messages = [
+        InboxMessage.objects.create(user_id=ada.id, delivery_id=uuid4(), title=f"{i}", created_at=at(i))
+        for i in range(3)
+    ]
+    InboxMessage.objects.create(user_id=uuid4(), delivery_id=uuid4(), title="not hers")
+
+    page = api("GET", f"/notifications/inbox?userId={ada.id}&limit=2").body
+    rest = api("GET", page["next"]).body
+    first, again = (api("POST", f"/notifications/inbox/{messages[0].id}/read") for _ in range(2))
+
+    assert [row["title"] for row in page["results"] + rest["results"]] == ["2", "1", "0"]
+    assert page["results"][0]["readAt"] is None
+    assert (first.status, again.body["readAt"]) == (200, first.body["readAt"])
+    assert first.body["readAt"] is not None
+    assert InboxMessage.objects.exclude(read_at=None).count() == 1
+    assert api("POST", f"/notifications/inbox/{uuid4()}/read").code == "NOT_FOUND"
+    assert list(api("GET", "/notifications/inbox").fields) == ["userId"]
+
+
+@pytest.fixture
+def letters(story: NotificationEvent) -> list[DeadLetter]:
+    sms = story.deliveries.get(channel="SMS")
+    return [
+        DeadLetter.objects.create(delivery=sms, event_type="ORDER_SHIPPED", channel="SMS", cause="REJECTED"),
+        DeadLetter.objects.create(source="celery", cause="INVALID_TRIGGER", created_at=at(0)),
+        DeadLetter.objects.create(source="celery", cause="OLD", status="REPLAYED"),
+    ]
+
+
+def test_open_dead_letters_are_listed_and_filtered(
+    api: Caller, story: NotificationEvent, letters: list[DeadLetter]
+) -> None:
+    rows = api("GET", "/notifications/dead-letters").body["results"]
+
+    assert [row["cause"] for row in rows] == ["REJECTED", "INVALID_TRIGGER"]
+    assert [row["eventId"] for row in rows] == [str(story.id), None]
+    assert rows[1]["source"] == "celery"
+    for query, causes in {"channel=SMS": ["REJECTED"], "status=REPLAYED": ["OLD"], "cause=OLD": []}.items():
+        found = api("GET", f"/notifications/dead-letters?{query}").body["results"]
+        assert [row["cause"] for row in found] == causes
+    assert list(api("GET", "/notifications/dead-letters?status=LOST").fields) == ["status"]
+
+
+def test_a_dead_letter_is_replayed_once(api: Caller, story: NotificationEvent, letters: list[DeadLetter]) -> None:
+    body = {"ids": [str(letter.id) for letter in letters]}
+
+    answers = [api("POST", "/notifications/dead-letters/replay", body).body for _ in range(2)]
+
+    assert answers == [{"replayed": 1}, {"replayed": 0}]
+    assert story.deliveries.get(channel="SMS").status == "QUEUED"
+    letters[0].refresh_from_db()
+    assert letters[0].status == "REPLAYED"
+
+
+@pytest.mark.parametrize("ids", [[], ["x"], None])
+def test_a_replay_names_its_dead_letters(api: Caller, ids: Any) -> None:
+    answer = api("POST", "/notifications/dead-letters/replay", {"ids": ids})
+
+    assert answer.status == 400
+    assert all(field.startswith("ids") for field in answer.fields)
