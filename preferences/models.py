@@ -36,15 +36,15 @@ def check_time_zone(value: Any) -> None:
 class PhoneField(_Text):
     """A phone number, kept in E.164 whatever way it was written."""
 
-    def to_python(self, value: Any) -> Any:
-        return clean_phone(value) if isinstance(value, str) and value else value
+    def clean(self, value: Any, model_instance: models.Model | None) -> Any:
+        return super().clean(clean_phone(value) if value else value, model_instance)
 
 
 class LocaleField(_Text):
     """A BCP 47 tag: `en`, `de-AT`."""
 
-    def to_python(self, value: Any) -> Any:
-        return clean_locale(value) if isinstance(value, str) and value else value
+    def clean(self, value: Any, model_instance: models.Model | None) -> Any:
+        return super().clean(clean_locale(value) if value else value, model_instance)
 
 
 class UserManager(BaseUserManager["User"]):

@@ -65,7 +65,8 @@ class KeyThrottle(SimpleRateThrottle):
     scope = "api_key"
 
     def get_rate(self) -> str | None:
-        return api_settings.DEFAULT_THROTTLE_RATES[self.scope]
+        rates: dict[str, str | None] = api_settings.DEFAULT_THROTTLE_RATES  # type: ignore[assignment] # text, not numbers
+        return rates[self.scope]
 
     def get_cache_key(self, request: Request, view: APIView) -> str | None:  # noqa: ARG002
         return f"throttle:{request.auth.pk}" if isinstance(request.auth, ApiKey) else None

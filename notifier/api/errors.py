@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import ValidationError
 from django.db import DataError, InterfaceError, OperationalError
-from django.http import Http404
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
@@ -88,10 +87,6 @@ def _translated(error: Exception) -> ApiError | None:
         case exceptions.APIException():
             code = _CODES.get(type(error), "ERROR")
             return ApiError(error.status_code, code, str(error.detail), retry_after=getattr(error, "wait", None))
-        case Http404():
-            return ApiError(status.HTTP_404_NOT_FOUND, "NOT_FOUND", "There is nothing here.")
-        case PermissionDenied():
-            return ApiError(status.HTTP_403_FORBIDDEN, "FORBIDDEN", "You may not do this.")
         case DataError():  # such as a NUL in a query
             return ApiError(status.HTTP_400_BAD_REQUEST, "INVALID", "The request holds a value that cannot be stored.")
         case OperationalError() | InterfaceError():
@@ -105,12 +100,9 @@ def _translated(error: Exception) -> ApiError | None:
 
 
 def flat(detail: Any, at: str = "") -> dict[str, str]:
-    """Nested validation errors by dotted path: {"a": [{}, {"b": ["Bad."]}]} -> {"a.1.b": "Bad."}."""
+    """Nested validation errors by dotted path: {"a": {1: {"b": ["Bad."]}}} -> {"a.1.b": "Bad."}."""
     if isinstance(detail, Mapping):
         inner = [flat(value, f"{at}.{key}".strip(".")) for key, value in detail.items()]
-    elif isinstance(detail, list) and any(isinstance(item, Mapping) for item in detail):
-        inner = [flat(item, f"{at}.{index}".strip(".")) for index, item in enumerate(detail) if item]
-    else:
-        messages = detail if isinstance(detail, list) else [detail]
-        return {at.removesuffix(".non_field_errors") or "body": " ".join(map(str, messages))}
-    return {path: text for part in inner for path, text in part.items()}
+        return {path: text for part in inner for path, text in part.items()}
+    messages = detail if isinstance(detail, list) else [detail]
+    return {at.removesuffix(".non_field_errors") or "body": " ".join(map(str, messages))}

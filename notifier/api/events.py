@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.db.models import Prefetch, QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -15,8 +14,8 @@ from rest_framework.views import APIView
 from notifier.api.docs import errors
 from notifier.api.errors import not_found
 from notifier.api.serializers import Body, Pages
-from notifier.api.timeline import timeline
-from notifier.models import Attempt, Delivery, NotificationEvent
+from notifier.models import NotificationEvent
+from notifier.timeline import timeline, whole_events
 
 
 class AttemptBody(Body):
@@ -83,13 +82,6 @@ class EventQuery(Body):
 
 class EventPages(Pages):
     ordering = ("-recorded_at", "-id")
-
-
-def whole_events() -> QuerySet[NotificationEvent]:
-    """Events with all that hangs on them, in three queries."""
-    attempts = Attempt.objects.order_by("number", "address_id")
-    deliveries = Delivery.objects.order_by("first_due_at", "channel").prefetch_related(Prefetch("attempts", attempts))
-    return NotificationEvent.objects.prefetch_related(Prefetch("deliveries", deliveries))
 
 
 class EventView(APIView):

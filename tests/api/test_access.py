@@ -2,17 +2,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.http import HttpResponseServerError
 from django.test import RequestFactory
-from django.urls import get_resolver
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 from rest_framework.views import APIView
 
+from notifier.api import urls
+from notifier.api.errors import handle
 from notifier.api.middleware import ApiErrors
 from notifier.models import ApiKey
 from tests.api.conftest import Caller
@@ -53,14 +55,14 @@ def test_each_call_needs_a_key_with_its_scope(
 
 
 def test_every_view_of_the_api_names_its_scopes() -> None:
-    views = [p.callback.cls for p in get_resolver().url_patterns[-1].url_patterns if hasattr(p.callback, "cls")]
-    ours = [view for view in views if view.__module__.startswith("notifier.api")]
+    views: list[Any] = [getattr(pattern.callback, "cls", None) for pattern in urls.urlpatterns]
+    ours = [view for view in views if view and view.__module__.startswith("notifier.api")]
 
     assert len(ours) > 10
     for view in ours:
         assert issubclass(view, APIView)
         methods = {method for method in ("GET", "POST", "PUT", "PATCH", "DELETE") if hasattr(view, method.lower())}
-        assert set(view.required_scopes) == methods, view  # type: ignore[attr-defined]
+        assert set(view.required_scopes) == methods, view
 
 
 @pytest.mark.parametrize("header", ["Api-Key wrong", "Api-Key", "Bearer x", "Api-Key k\xe4se", ""])
@@ -109,6 +111,10 @@ def test_a_crash_is_answered_in_json_where_the_api_is(rf: RequestFactory, path: 
     answer = ApiErrors(lambda _: HttpResponseServerError("<h1>Server Error</h1>"))(rf.get(path))
 
     assert (answer.status_code, answer.headers["Content-Type"]) == (500, content_type)
+
+
+def test_an_error_that_nobody_foresaw_is_left_to_django() -> None:
+    assert handle(RuntimeError("a bug"), {}) is None
 
 
 def test_create_api_key_prints_the_key_alone(db: None, capsys: pytest.CaptureFixture[str]) -> None:

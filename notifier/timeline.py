@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from notifier.models import Delivery, NotificationEvent
+from django.db.models import Prefetch, QuerySet
+
+from notifier.models import Attempt, Delivery, NotificationEvent
 from notifier.states import FINAL, DeliveryStatus
 
 
@@ -19,6 +21,13 @@ class Decision:
     channel: str = ""
     reason: str = ""
     detail: str = ""
+
+
+def whole_events() -> QuerySet[NotificationEvent]:
+    """Events with all that hangs on them, in three queries."""
+    attempts = Attempt.objects.order_by("number", "address_id")
+    deliveries = Delivery.objects.order_by("first_due_at", "channel").prefetch_related(Prefetch("attempts", attempts))
+    return NotificationEvent.objects.prefetch_related(Prefetch("deliveries", deliveries))
 
 
 def timeline(event: NotificationEvent) -> list[Decision]:
