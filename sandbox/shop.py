@@ -44,16 +44,7 @@ STEPS = {
     "delivered": "ORDER_DELIVERED",
     "cancelled": "ORDER_CANCELLED",
 }
-#: where an order may go from where it is
-NEXT_STEPS: Mapping[str, tuple[str, ...]] = {
-    "placed": ("confirmed", "cancelled"),
-    "confirmed": ("packed", "delayed", "cancelled"),
-    "packed": ("shipped", "delayed", "cancelled"),
-    "shipped": ("delivered", "delayed"),
-    "delayed": ("packed", "shipped", "delivered", "cancelled"),
-    "delivered": (),
-    "cancelled": (),
-}
+LIFE = ("placed", "confirmed", "packed", "shipped", "delivered")
 
 
 @dataclass(slots=True)
@@ -71,9 +62,13 @@ class Order:
 
     @property
     def next_steps(self) -> list[str]:
-        if not self.steps:
-            return ["placed"]
-        return [step for step in NEXT_STEPS[self.steps[-1]] if step not in self.steps]
+        """Where the order may go: on, or off its way while that makes sense."""
+        if {"delivered", "cancelled"} & set(self.steps):
+            return []
+        further = [step for step in LIFE if step not in self.steps][:1]
+        if "confirmed" in self.steps and "delayed" not in self.steps:
+            further.append("delayed")
+        return further if "shipped" in self.steps else [*further, "cancelled"]
 
     def metadata(self, step: str) -> dict[str, Any]:
         """What the order service tells Notifier about a step."""
