@@ -1,0 +1,302 @@
+# mypy: disable-error-code="untyped-decorator" -- unfold is untyped
+"""The ledger for people: what happened to an order's messages, and the dead letters to send again.
+
+What the engine writes is read-only here. Lists never count whole tables: they page by "is there more".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.db.models import Model, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
+from unfold.decorators import action, display
+from unfold.paginator import InfinitePaginator
+
+from channels.models import InboxMessage
+from notifier import tasks
+from notifier.catalogue import event_types
+from notifier.models import ApiKey, Attempt, DeadLetter, Delivery, NotificationEvent
+from notifier.replay import replay
+from notifier.states import DeliveryStatus, EventStatus
+from notifier.timeline import timeline, whole_events
+from preferences.models import User
+
+NOTHING = "-"
+COLOURS = {
+    **dict.fromkeys(["SENT", "DELIVERED", "ACCEPTED", "REPLAYED"], "success"),
+    **dict.fromkeys(["FAILED", "BOUNCED", "REJECTED", "INVALID_RECIPIENT", "CREDENTIALS", "OPEN"], "danger"),
+    **dict.fromkeys(["PARTIAL", "RETRYING", "UNAVAILABLE", "UNKNOWN", "RATE_LIMITED", "HELD", "FELL_BACK"], "warning"),
+    **dict.fromkeys(["QUEUED", "DISPATCHED", "SENDING"], "info"),
+}
+
+
+class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc] # unfold is untyped
+    """Rows that only the engine writes. Newest first by the primary key: near enough to look at, and indexed."""
+
+    ordering = ("-id",)
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    list_per_page = 50
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - Django's signatures
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
+        return False
+
+
+class EventTypeFilter(admin.SimpleListFilter):
+    """The types of the catalogue: asking the table which there are would read all of it."""
+
+    title = "event type"
+    parameter_name = "event_type"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:  # noqa: ARG002
+        return [(name, kind.label) for name, kind in event_types().items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+        return queryset.filter(event_type=self.value()) if self.value() else queryset
+
+
+@admin.register(NotificationEvent)
+class EventAdmin(ReadOnlyAdmin):
+    list_display = ("order", "event_type", "state", "channels", "recipient_link", "source", "recorded_at")
+    list_filter = ("status", EventTypeFilter, "priority")
+    list_select_related = ("user",)
+    search_fields = ("order_id",)  # get_search_results says what is found
+    search_help_text = "Order id, event id, user id, email or phone; a status or an event type"
+    change_form_after_template = "notifier/event.html"
+    fieldsets = (
+        (None, {"fields": (("event_type", "state", "order"), ("recipient_link", "source", "idempotency_key"))}),
+        ("Times", {"fields": (("recorded_at", "settled_at"), ("due_at", "lease_until", "expires_at"))}),
+        ("Metadata", {"classes": ("collapse",), "fields": ("metadata", "recipient")}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[NotificationEvent]:
+        return super().get_queryset(request).prefetch_related("deliveries")  # type: ignore[no-any-return]
+
+    def get_search_results(
+        self,
+        request: HttpRequest,  # noqa: ARG002
+        queryset: QuerySet[NotificationEvent],
+        search_term: str,
+    ) -> tuple[QuerySet[NotificationEvent], bool]:
+        """Exact values alone, since those are indexed."""
+        return (queryset.filter(_matching(search_term.strip())) if search_term.strip() else queryset), False
+
+    @display(description="Order", ordering="order_id")
+    def order(self, event: NotificationEvent) -> str:
+        return event.order_id or NOTHING
+
+    @display(description="Status", label=COLOURS)
+    def state(self, event: NotificationEvent) -> str:
+        return event.status
+
+    @display(description="Channels")
+    def channels(self, event: NotificationEvent) -> SafeString:
+        deliveries = sorted(event.deliveries.all(), key=lambda delivery: delivery.channel)
+        labels = [_label(delivery.channel, delivery.status) for delivery in deliveries]
+        return format_html('<div class="flex gap-1">{}</div>', SafeString("".join(labels)))
+
+    @display(description="Recipient")
+    def recipient_link(self, event: NotificationEvent) -> str:
+        if event.user_id is None:
+            return "a guest"
+        if event.user is None:
+            return f"{event.user_id} (erased)"
+        address = reverse("admin:preferences_user_change", args=[event.user_id])
+        return format_html(
+            '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', address, _name(event.user)
+        )
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        event = whole_events().filter(id=object_id).first() if _uuid(object_id) else None
+        told = {"deliveries": _deliveries(event), "decisions": _decisions(event)} if event else {}
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **told})  # type: ignore[no-any-return]
+
+
+@admin.register(DeadLetter)
+class DeadLetterAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "cause", "event_type", "channel", "state", "event_link", "last_error")
+    list_filter = ("status", EventTypeFilter)
+    list_select_related = ("delivery__event",)
+    ordering = ("-created_at",)
+    search_fields = ("=cause", "=channel", "=event_type")
+    search_help_text = "Cause, channel or event type"
+    actions = ("replay",)
+    fields = (
+        ("cause", "state"), ("event_type", "channel", "source"), "event_link", "last_error", "text",
+        ("created_at", "closed_at"),
+    )  # fmt: skip
+
+    @display(description="Status", label=COLOURS)
+    def state(self, letter: DeadLetter) -> str:
+        return letter.status
+
+    @display(description="Event")
+    def event_link(self, letter: DeadLetter) -> str:
+        if letter.delivery is None:
+            return NOTHING
+        address = reverse("admin:notifier_notificationevent_change", args=[letter.delivery.event_id])
+        return format_html(
+            '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', address, letter.delivery.event
+        )
+
+    @display(description="What could not be read")
+    def text(self, letter: DeadLetter) -> str:
+        return bytes(letter.payload or b"").decode(errors="replace") or NOTHING
+
+    def has_replay_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("notifier.change_deadletter"))
+
+    @action(description="Send again", permissions=["replay"])
+    def replay(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
+        """Make the chosen due again; what is past its time to live stays."""
+        letters = list(queryset.values_list("id", flat=True))
+        replayed = replay(letters)
+        tasks.ring()
+        self.message_user(
+            request,
+            f"{replayed} of {len(letters)} will be sent again.",
+            messages.SUCCESS if replayed else messages.WARNING,
+        )
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ReadOnlyAdmin):
+    """Keys are made by `manage.py create_api_key`, which shows them once."""
+
+    list_display = ("name", "source", "prefix", "scopes", "created_at", "last_used_at", "expires_at", "revoked_at")
+    ordering = ("-created_at",)
+    fields = (("name", "source", "prefix"), "scopes", ("created_at", "last_used_at"), ("expires_at", "revoked_at"))
+    actions = ("revoke",)
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("notifier.change_apikey"))
+
+    @action(description="Revoke", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        """From now on the chosen keys open nothing."""
+        revoked = queryset.filter(revoked_at=None).update(revoked_at=timezone.now())
+        self.message_user(request, f"{revoked} revoked.", messages.SUCCESS)
+
+
+@admin.register(InboxMessage)
+class InboxMessageAdmin(ReadOnlyAdmin):
+    list_display = ("title", "event_type", "user_id", "created_at", "read_at")
+    ordering = ("-created_at",)
+    search_fields = ("user_id",)
+    search_help_text = "User id"
+
+    def get_search_results(
+        self,
+        request: HttpRequest,  # noqa: ARG002
+        queryset: QuerySet[InboxMessage],
+        search_term: str,
+    ) -> tuple[QuerySet[InboxMessage], bool]:
+        user_id = _uuid(search_term.strip())
+        if not search_term.strip():
+            return queryset, False
+        return (queryset.filter(user_id=user_id) if user_id else queryset.none()), False
+
+
+def _matching(term: str) -> Q:
+    word = term.upper()
+    if known := _uuid(term):
+        return Q(id=known) | Q(user_id=known)
+    if word in EventStatus.values:
+        return Q(status=word)
+    if word in event_types():
+        return Q(event_type=word)
+    people = User.objects.filter(email=term) if "@" in term else User.objects.filter(phone=term.replace(" ", ""))
+    return Q(order_id=term) | Q(user_id__in=list(people.values_list("id", flat=True)[:100]))
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _name(user: User) -> str:
+    return user.username or user.email or user.phone or str(user.id)
+
+
+def _label(text: str, status: str) -> SafeString:
+    return render_to_string("notifier/label.html", {"text": text, "kind": COLOURS.get(status, "default")})
+
+
+def _time(moment: datetime | None) -> str:
+    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S.%f}"[:-3] if moment else NOTHING
+
+
+def _deliveries(event: NotificationEvent) -> dict[str, Any]:
+    headers = ["Channel", "Status", "Why", "Provider", "Provider's id", "Sent", "Due"]
+    return {"headers": headers, "rows": [_delivery(delivery) for delivery in event.deliveries.all()]}
+
+
+def _delivery(delivery: Delivery) -> dict[str, Any]:
+    stand_in = f"for {delivery.fallback_of}" if delivery.fallback_of else ""
+    reasons = [delivery.skip_reason, delivery.hold_reason, stand_in, delivery.detail]
+    waits = delivery.status in {DeliveryStatus.QUEUED, DeliveryStatus.RETRYING}
+    row: dict[str, Any] = {
+        "cols": [
+            delivery.channel,
+            _label(delivery.status, delivery.status),
+            ", ".join(filter(None, reasons)) or NOTHING,
+            delivery.provider or NOTHING,
+            delivery.provider_message_id or NOTHING,
+            _time(delivery.sent_at),
+            _time(delivery.due_at) if waits else NOTHING,
+        ]
+    }
+    if attempts := [_attempt(attempt) for attempt in delivery.attempts.all()]:
+        headers = ["Attempt", "Outcome", "Provider", "HTTP", "Code", "Detail", "Started", "Took"]
+        row["table"] = {"headers": headers, "rows": attempts}
+    return row
+
+
+def _attempt(attempt: Attempt) -> list[str]:
+    took = attempt.finished_at - attempt.started_at if attempt.finished_at else None
+    notes = [attempt.address_id, attempt.detail, "maybe a duplicate" if attempt.maybe_duplicate else ""]
+    return [
+        str(attempt.number),
+        _label(attempt.outcome, attempt.outcome),
+        attempt.provider or NOTHING,
+        str(attempt.http_status or NOTHING),
+        attempt.code or NOTHING,
+        ", ".join(filter(None, notes)) or NOTHING,
+        _time(attempt.started_at),
+        f"{took.total_seconds() * 1000:.0f} ms" if took else NOTHING,
+    ]
+
+
+def _decisions(event: NotificationEvent) -> dict[str, Any]:
+    rows = [
+        [
+            _time(told.at),
+            told.channel or NOTHING,
+            _label(told.decision, told.decision),
+            told.reason or NOTHING,
+            told.detail or NOTHING,
+        ]
+        for told in timeline(event)
+    ]
+    return {"headers": ["When", "Channel", "Decision", "Reason", "Detail"], "rows": rows}
