@@ -48,36 +48,31 @@ class Demo:
         self.flower = f"http://{HOST}:{port(5555)}"
         self.api_key = ""
 
-    def prepare(self) -> None:
-        """Servers, sandbox, tables, people: all that the other processes need."""
+    def start(self, *, flower: bool) -> None:
+        """Servers, processes, tables and people; returns when all is healthy. Raises DemoError."""
+        self._set_environment()
+        # these take longest to start, and need the tables only when something happens
+        self._start("web", "uvicorn", "config.asgi:application", *_address(self.web))
+        self._worker("worker-control", "--queues", "events,control,urgent")
+        self._worker("worker")
+        django.setup()
+        import demo_app  # noqa: PLC0415 - its imports need Django set up, which needs the servers
+
+        self.app = demo_app
+        self.api_key = demo_app.prepare()
+        self._start_sandbox()
+        self._start("beat", "celery", "-A", "config", "beat", "--pidfile=", "--loglevel", "INFO")
+        if flower:
+            self._start("flower", "celery", "-A", "config", "flower", f"--address={HOST}", _flag("port", self.flower))
+        self._wait()
+
+    def _set_environment(self) -> None:
         servers = self._servers()
         account = self.folder / "service-account.json"
         credentials.write_service_account(account, f"{self.sandbox}/token")
         for name in FOREIGN:
             os.environ.pop(name, None)
         os.environ.update(self._environment(servers, account))
-        django.setup()
-        import demo_app  # noqa: PLC0415 - its imports need Django set up, which needs the servers
-
-        self.app = demo_app
-        self.api_key = demo_app.prepare()
-
-    def start(self, *, flower: bool) -> None:
-        """Every process; returns when all are healthy. Raises DemoError."""
-        shop = {
-            "NOTIFIER_URL": self.web,
-            "NOTIFIER_API_KEY": self.api_key,
-            "NOTIFIER_CUSTOMERS": str(self._write_customers()),
-        }
-        self._start("sandbox", "uvicorn", "sandbox.app:app", *_address(self.sandbox), **shop)
-        self._start("web", "uvicorn", "config.asgi:application", *_address(self.web))
-        queues = ("--queues", "events,control,urgent")
-        self._worker("worker-control", *queues)
-        self._worker("worker")
-        self._start("beat", "celery", "-A", "config", "beat", "--pidfile=", "--loglevel", "INFO")
-        if flower:
-            self._start("flower", "celery", "-A", "config", "flower", f"--address={HOST}", _flag("port", self.flower))
-        self._wait()
 
     def _servers(self) -> embedded_servers.Servers:
         given = os.environ.get("DATABASE_URL", ""), os.environ.get("REDIS_URL", "")
@@ -107,14 +102,20 @@ class Demo:
             "FCM_BASE_URL": self.sandbox,
         }
 
-    def _write_customers(self) -> Path:
-        path = self.folder / "customers.json"
-        path.write_text(self.app.customers_as_json())
-        return path
+    def _start_sandbox(self) -> None:
+        customers = self.folder / "customers.json"
+        customers.write_text(self.app.customers_as_json())
+        shop = {
+            "NOTIFIER_URL": self.web,
+            "NOTIFIER_API_KEY": self.api_key,
+            "NOTIFIER_CUSTOMERS": str(customers),
+        }
+        self._start("sandbox", "uvicorn", "sandbox.app:app", *_address(self.sandbox), **shop)
 
     def _worker(self, name: str, *options: str) -> None:
         arguments = ("--concurrency", "2", "--hostname", f"{name}@%h", "--loglevel", "INFO", *options)
-        self._start(name, "celery", "-A", "config", "worker", *arguments)
+        # the demo checks by itself when it migrates; again in each worker would be a second more a start
+        self._start(name, "celery", "-A", "config", "--skip-checks", "worker", *arguments)
 
     def _start(self, name: str, module: str, *arguments: str, **environment: str) -> None:
         self.processes.start(name, [sys.executable, "-m", module, *arguments], os.environ | environment)
@@ -153,7 +154,6 @@ def run_until_stopped() -> int:
 
 def _serve(demo: Demo) -> int:
     with console.status("Starting"):
-        demo.prepare()
         demo.start(flower=True)
     show_addresses(demo)
     while True:
@@ -177,7 +177,6 @@ def run_once() -> int:
 
 def _tell(demo: Demo) -> int:
     began = time.monotonic()
-    demo.prepare()
     demo.start(flower=False)
     console.print(f"Everything is up after {time.monotonic() - began:.1f} s.")
     story = demo.app.Story(
