@@ -1,13 +1,25 @@
-"""The Celery app: `celery -A config worker`. The settings themselves are in config/celery_settings.py."""
+"""The Celery app: `celery -A config worker`. Its settings are in config/celery_settings.py."""
 
 from __future__ import annotations
 
 import os
 
 from celery import Celery
+from celery.signals import worker_process_init
+
+from channels import registry
+from notifier.render import precompile
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 app = Celery("notifier")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@worker_process_init.connect
+def warm_up(**_: object) -> None:
+    """Do before the first message what only the first would otherwise wait for."""
+    precompile()
+    for name in registry.names():
+        registry.get(name)

@@ -54,7 +54,7 @@ def ring() -> None:
 
 @cache
 def _doorbell_connection() -> Connection:
-    patience = {"socket_timeout": PUBLISH_PATIENCE, "socket_connect_timeout": PUBLISH_PATIENCE}
+    patience = {"socket_timeout": PUBLISH_PATIENCE, "socket_connect_timeout": PUBLISH_PATIENCE, "max_retries": 0}
     return Connection(settings.REDIS_URL, transport_options={**settings.BROKER_TRANSPORT_OPTIONS, **patience})
 
 

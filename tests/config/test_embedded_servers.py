@@ -96,11 +96,7 @@ def names(pid: int, folder: Path) -> bool:
 
 
 def guardian_of(folder: Path) -> int:
-    return next(
-        pid
-        for pid in processes_of(folder)
-        if b"embedded_servers" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    )
+    return next(pid for pid in processes_of(folder) if b"embedded_servers" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
 def answers(servers: Servers) -> bool:

@@ -1,0 +1,57 @@
+"""The environment decides, and a wrong one stops the start with one line that names the variable."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PRODUCTION = {
+    "DATABASE_URL": "postgres://u:p@127.0.0.1:1/none",
+    "REDIS_URL": "redis://127.0.0.1:1/0",
+    "SECRET_KEY": "x" * 60,
+    "ALLOWED_HOSTS": "shop.example",
+}
+TWILIO = {"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "t", "TWILIO_FROM": "+12025550100"}
+SHOW = "from django.conf import settings as s; print(sorted(s.CHANNELS), s.DEBUG, s.DATABASES['default']['NAME'])"
+
+
+def start(**environment: str) -> subprocess.CompletedProcess[str]:
+    """Read the settings in a process of their own, with this environment and nothing else of ours."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    env = {**kept, "DJANGO_SETTINGS_MODULE": "config.settings", **environment}
+    return subprocess.run([sys.executable, "-c", SHOW], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL", "SECRET_KEY"])
+def test_production_names_what_is_unset(name: str) -> None:
+    ended = start(**{key: value for key, value in PRODUCTION.items() if key != name})
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"Notifier cannot start: {name} is not set")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_production_without_providers_has_the_inbox_alone() -> None:
+    assert start(**PRODUCTION).stdout.strip() == "['IN_APP'] False none"
+
+
+def test_a_provider_with_credentials_is_on() -> None:
+    smtp = {"SMTP_URL": "smtp://u:p@127.0.0.1:25"}
+    assert start(**PRODUCTION, **TWILIO, **smtp).stdout.startswith("['EMAIL', 'IN_APP', 'SMS']")
+
+
+def test_half_a_providers_credentials_stop_the_start() -> None:
+    ended = start(**PRODUCTION, TWILIO_FROM="+12025550100")
+    assert ended.returncode == 1
+    assert "TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN not set" in ended.stderr
+
+
+@pytest.mark.parametrize(("name", "value"), [("DEBUG", "perhaps"), ("NOTIFIER_DISPATCH_BATCH", "many")])
+def test_a_value_that_cannot_be_read_is_named(name: str, value: str) -> None:
+    ended = start(**{**PRODUCTION, name: value})
+    assert ended.returncode == 1
+    assert f"{name}='{value}'" in ended.stderr
