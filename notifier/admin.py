@@ -1,4 +1,5 @@
-# mypy: disable-error-code="untyped-decorator" -- unfold is untyped
+# unfold's decorators are untyped
+# mypy: disable-error-code="untyped-decorator"
 """The ledger for people: what happened to an order's messages, and the dead letters to send again.
 
 What the engine writes is read-only here. Lists never count whole tables: they page by "is there more".
@@ -74,16 +75,27 @@ class EventTypeFilter(admin.SimpleListFilter):
 
 @admin.register(NotificationEvent)
 class EventAdmin(ReadOnlyAdmin):
-    list_display = ("order", "event_type", "state", "channels", "recipient_link", "source", "recorded_at")
+    list_display = ("order", "event_type", "state", "channels", "recipient_link", "source", "recorded")
     list_filter = ("status", EventTypeFilter, "priority")
     list_select_related = ("user",)
     search_fields = ("order_id",)  # get_search_results says what is found
     search_help_text = "Order id, event id, user id, email or phone; a status or an event type"
     change_form_after_template = "notifier/event.html"
     fieldsets = (
-        (None, {"fields": (("event_type", "state", "order"), ("recipient_link", "source", "idempotency_key"))}),
-        ("Times", {"fields": (("recorded_at", "settled_at"), ("due_at", "lease_until", "expires_at"))}),
-        ("Metadata", {"classes": ("collapse",), "fields": ("metadata", "recipient")}),
+        (
+            None,
+            {
+                "fields": (
+                    ("event_type", "state", "order"),
+                    ("recipient_link", "source", "idempotency_key"),
+                    ("recorded", "settled", "expires"),
+                )
+            },
+        ),
+        (
+            "Details",
+            {"classes": ("collapse",), "fields": ("metadata", "recipient", ("round", "due_at", "lease_until"))},
+        ),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[NotificationEvent]:
@@ -122,6 +134,18 @@ class EventAdmin(ReadOnlyAdmin):
         return format_html(
             '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', address, _name(event.user)
         )
+
+    @display(description="Recorded")
+    def recorded(self, event: NotificationEvent) -> str:
+        return _time(event.recorded_at)
+
+    @display(description="Settled")
+    def settled(self, event: NotificationEvent) -> str:
+        return _time(event.settled_at)
+
+    @display(description="Expires")
+    def expires(self, event: NotificationEvent) -> str:
+        return _time(event.expires_at)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -247,30 +271,31 @@ def _time(moment: datetime | None) -> str:
     return f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S.%f}"[:-3] if moment else NOTHING
 
 
-def _deliveries(event: NotificationEvent) -> dict[str, Any]:
-    headers = ["Channel", "Status", "Why", "Provider", "Provider's id", "Sent", "Due"]
-    return {"headers": headers, "rows": [_delivery(delivery) for delivery in event.deliveries.all()]}
+def _deliveries(event: NotificationEvent) -> list[dict[str, Any]]:
+    headers = ["Attempt", "Outcome", "Provider", "HTTP", "Code", "Detail", "Started", "Took"]
+    return [
+        {
+            "channel": delivery.channel,
+            "label": _label(delivery.status, delivery.status),
+            "summary": _summary(delivery),
+            "attempts": {"headers": headers, "rows": [_attempt(attempt) for attempt in delivery.attempts.all()]},
+        }
+        for delivery in event.deliveries.all()
+    ]
 
 
-def _delivery(delivery: Delivery) -> dict[str, Any]:
-    stand_in = f"for {delivery.fallback_of}" if delivery.fallback_of else ""
-    reasons = [delivery.skip_reason, delivery.hold_reason, stand_in, delivery.detail]
+def _summary(delivery: Delivery) -> str:
+    """Why the delivery is as it is, in one line."""
     waits = delivery.status in {DeliveryStatus.QUEUED, DeliveryStatus.RETRYING}
-    row: dict[str, Any] = {
-        "cols": [
-            delivery.channel,
-            _label(delivery.status, delivery.status),
-            ", ".join(filter(None, reasons)) or NOTHING,
-            delivery.provider or NOTHING,
-            delivery.provider_message_id or NOTHING,
-            _time(delivery.sent_at),
-            _time(delivery.due_at) if waits else NOTHING,
-        ]
-    }
-    if attempts := [_attempt(attempt) for attempt in delivery.attempts.all()]:
-        headers = ["Attempt", "Outcome", "Provider", "HTTP", "Code", "Detail", "Started", "Took"]
-        row["table"] = {"headers": headers, "rows": attempts}
-    return row
+    parts = [
+        delivery.skip_reason or delivery.hold_reason,
+        f"stands in for {delivery.fallback_of}" if delivery.fallback_of else "",
+        delivery.detail,
+        f"due {_time(delivery.due_at)}" if waits else "",
+        f"accepted by {delivery.provider} {_time(delivery.sent_at)}" if delivery.sent_at else "",
+        delivery.provider_message_id and f"as {delivery.provider_message_id}",
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def _attempt(attempt: Attempt) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib import admin
@@ -42,10 +43,28 @@ class PreferenceInline(TabularInline):  # type: ignore[misc]
     tab = True
 
 
+class UserForm(UserChangeForm):  # type: ignore[misc]
+    class Meta(UserChangeForm.Meta):  # type: ignore[misc]
+        model = User
+        field_classes: ClassVar[dict[str, type[Any]]] = {}  # Django's own field for usernames stumbles over "none"
+
+
+class NewUserForm(UserCreationForm):  # type: ignore[misc]
+    """Most people are customers, who have no password."""
+
+    class Meta(UserCreationForm.Meta):  # type: ignore[misc]
+        model = User
+        field_classes: ClassVar[dict[str, type[Any]]] = {}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["usable_password"].initial = "false"
+
+
 @admin.register(User)
 class UserAdmin(BaseUserAdmin, LongListAdmin):  # type: ignore[type-arg] # subscripts need a patched Django
-    form = UserChangeForm
-    add_form = UserCreationForm
+    form = UserForm
+    add_form = NewUserForm
     change_password_form = AdminPasswordChangeForm
     ordering = ("-created_at",)
     list_display = ("id", "username", "email", "phone", "locale", "time_zone", "is_staff", "is_active")

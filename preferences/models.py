@@ -39,6 +39,9 @@ class PhoneField(_Text):
     def clean(self, value: Any, model_instance: models.Model | None) -> Any:
         return super().clean(clean_phone(value) if value else value, model_instance)
 
+    def formfield(self, *args: Any, **kwargs: Any) -> Any:
+        return super().formfield(*args, **{"max_length": 40, **kwargs})  # as people write it
+
 
 class LocaleField(_Text):
     """A BCP 47 tag: `en`, `de-AT`."""
@@ -71,7 +74,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     username = models.CharField(  # NULL is "does not log in", and never equal
         max_length=150, unique=True, null=True, blank=True, help_text="staff only"
     )
-    password = models.CharField(max_length=128, default="!", editable=False)  # "!" is Django's "unusable"
+    password = models.CharField(max_length=128, default="!")  # "!" is Django's "unusable"
     email = models.EmailField(blank=True, default="")
     phone = PhoneField(max_length=16, blank=True, default="", help_text="with country code, as +49 151 12345678")
     locale = LocaleField(max_length=16, default=default_locale)

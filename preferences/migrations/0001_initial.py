@@ -38,7 +38,7 @@ class Migration(migrations.Migration):
                     "username",
                     models.CharField(blank=True, help_text="staff only", max_length=150, null=True, unique=True),
                 ),
-                ("password", models.CharField(default="!", editable=False, max_length=128)),
+                ("password", models.CharField(default="!", max_length=128)),
                 ("email", models.EmailField(blank=True, default="", max_length=254)),
                 (
                     "phone",

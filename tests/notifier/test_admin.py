@@ -22,7 +22,7 @@ LIST = reverse("admin:notifier_notificationevent_changelist")
 @pytest.fixture
 def staff(settings: Settings, client: Client) -> Client:
     settings.WHITENOISE_AUTOREFRESH = True  # no collectstatic in tests
-    client.force_login(User.objects.create_superuser("root", "secret"))
+    client.force_login(User.objects.create_superuser("root"))
     return client
 
 
@@ -180,7 +180,7 @@ def test_a_key_is_revoked(staff: Client) -> None:
 def test_actions_need_a_permission(settings: Settings, event: NotificationEvent) -> None:
     settings.WHITENOISE_AUTOREFRESH = True
     client = Client()
-    client.force_login(User.objects.create_user("reader", "secret", is_staff=True))
+    client.force_login(User.objects.create_user("reader", is_staff=True))
 
     assert client.get(reverse("admin:notifier_deadletter_changelist")).status_code == 403
     act(client, reverse("admin:notifier_deadletter_changelist"), "replay", DeadLetter.objects.get())
