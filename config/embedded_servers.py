@@ -76,9 +76,12 @@ def ensure(data_dir: Path, *, durable: bool = True) -> Servers:
 def stop(data_dir: Path) -> None:
     """Let go of the folder's servers before this process ends, and wait until they stopped.
 
-    Where other processes use them too, that is when the last of those has ended.
+    Where other processes use them too, that is when the last of those has ended. Nothing happens where this
+    process does not use them.
     """
     folder = data_dir.resolve()
+    if folder not in _held:
+        return
     with (folder / "guardian.lock").open() as guardian:
         os.close(_held.pop(folder))
         fcntl.flock(guardian, fcntl.LOCK_SH)

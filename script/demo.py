@@ -7,6 +7,7 @@ its own and ends with 0, or with 1 and the difference.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import secrets
 import shutil
@@ -41,11 +42,11 @@ console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 class Demo:
     """The demo's parts: where they listen, what they are told, and how they start."""
 
-    def __init__(self, folder: Path, processes: Processes) -> None:
+    def __init__(self, folder: Path, processes: Processes, choose_port: Callable[[int], int]) -> None:
         self.folder, self.processes = folder, processes
-        self.web = f"http://{HOST}:{port(8000)}"
-        self.sandbox = f"http://{HOST}:{port(8010)}"
-        self.flower = f"http://{HOST}:{port(5555)}"
+        self.web = f"http://{HOST}:{choose_port(8000)}"
+        self.sandbox = f"http://{HOST}:{choose_port(8010)}"
+        self.flower = f"http://{HOST}:{choose_port(5555)}"
         self.api_key = ""
 
     def start(self, *, flower: bool) -> None:
@@ -127,6 +128,11 @@ class Demo:
         wait("the workers' start", lambda: self.app.workers_answering(2) == 2)
 
 
+def _any_port(_preferred: int) -> int:
+    """For demos that start at the same time: two of them would both find the preferred port free."""
+    return embedded_servers.free_port()
+
+
 def _flag(name: str, url: str) -> str:
     return f"--{name}={url.rpartition(':')[2]}"
 
@@ -149,7 +155,14 @@ def show_addresses(demo: Demo) -> None:
 
 def run_until_stopped() -> int:
     """The demo proper; its data is kept for the next time."""
-    return _with_demo(DATA_DIR / "demo", _serve)
+    folder = DATA_DIR / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "demo.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DemoError(f"a demo is running in {folder} already") from None
+        return _with_demo(folder, _serve, _any_port if "NOTIFIER_DEMO_DIR" in os.environ else port)
 
 
 def _serve(demo: Demo) -> int:
@@ -166,7 +179,7 @@ def run_once() -> int:
     folder = DATA_DIR / f"once-{secrets.token_hex(4)}"
     code = 1
     try:
-        code = _with_demo(folder, _tell)
+        code = _with_demo(folder, _tell, _any_port)
     finally:
         if code == 0:
             shutil.rmtree(folder, ignore_errors=True)
@@ -199,15 +212,12 @@ def _tell(demo: Demo) -> int:
     return 1 if problems else 0
 
 
-def _with_demo(folder: Path, run: Callable[[Demo], int]) -> int:
+def _with_demo(folder: Path, run: Callable[[Demo], int], choose_port: Callable[[int], int]) -> int:
     """Run with the demo's processes, and end them and the servers whatever happens."""
     folder.mkdir(parents=True, exist_ok=True)
     processes = Processes(folder / "logs")
     try:
-        return run(Demo(folder, processes))
-    except DemoError as error:
-        console.print(f"[red]{error}[/]")
-        return 1
+        return run(Demo(folder, processes, choose_port))
     finally:
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, signal.SIG_IGN)  # ending is bounded, and must not be cut short
@@ -230,7 +240,7 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("Stopped.")
         return 130 if arguments.once else 0
-    except embedded_servers.ServerError as error:
+    except (DemoError, embedded_servers.ServerError) as error:
         console.print(f"[red]{error}[/]")
         return 1
 

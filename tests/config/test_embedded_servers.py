@@ -195,6 +195,7 @@ def test_one_process_may_ask_twice_and_stop(folder: Path) -> None:
     assert embedded_servers.ensure(folder) == servers
     embedded_servers.stop(folder)
     assert not answers(servers)
+    embedded_servers.stop(folder)
 
 
 @pytest.mark.processes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -85,3 +86,13 @@ def test_signals_leave_no_process_and_the_next_start_works(folder: Path) -> None
         if children_may_take_a_moment:
             demo.wait_until_gone()
         assert demo.processes() == []
+
+
+@pytest.mark.processes
+def test_a_second_demo_in_the_same_folder_is_refused(folder: Path) -> None:
+    (folder / "demo").mkdir()
+    with (folder / "demo" / "demo.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        demo = Demo(folder)
+        assert demo.process.wait(DEADLINE) == 1
+    assert "a demo is running" in demo.output.read_text()
