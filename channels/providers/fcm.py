@@ -70,7 +70,7 @@ class FcmProvider(HttpProvider):
             found: service_account.Credentials = service_account.Credentials.from_service_account_file(  # type: ignore[no-untyped-call]
                 path, scopes=[SCOPE]
             )
-        except (OSError, ValueError, GoogleAuthError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, GoogleAuthError) as error:
             problem = f"names no service account key ({type(error).__name__})"
             raise options.wrong(self.name, "service_account_file", problem) from None
         return found
@@ -90,7 +90,7 @@ class FcmProvider(HttpProvider):
             fcm_token=message.address,
             notification_title=message.parts["title"],
             notification_body=message.parts["body"],
-            data_payload={**message.data, "delivery_id": same},
+            data_payload={**message.data, "delivery_id": same, "event_type": message.event_type},
             android_config={"collapse_key": same, "notification": {"tag": same}},
             apns_config={"headers": {"apns-collapse-id": same}},
             webpush_config={"notification": {"tag": same}},
@@ -128,7 +128,9 @@ class FcmProvider(HttpProvider):
     def _refresh(self) -> None:
         try:
             self._credentials.refresh(self._exchange)  # type: ignore[no-untyped-call]
-        except GoogleAuthError as error:
+        except ChannelError:
+            raise
+        except Exception as error:  # google-auth leaves an answer that is no token to whatever trips over it
             raise ProviderUnavailable(f"no access token: {type(error).__name__}", provider=self.name) from error
 
     def _exchange(

@@ -50,7 +50,7 @@ class DjangoEmailProvider(Provider):
         timeout: float = http.TIMEOUT,
     ) -> None:
         self._sender = options.text(self.name, "sender", sender)
-        self._domain = parseaddr(sender)[1].rpartition("@")[2]
+        self._domain = parseaddr(sender)[1].partition("@")[2]
         if not self._domain:
             raise options.wrong(self.name, "sender", "holds no email address")
         self._reply_to = [reply_to] if reply_to else []
@@ -82,15 +82,21 @@ class DjangoEmailProvider(Provider):
         """Mails go one after the other. When the time is up, those that remain are to come again."""
         connection = self._connection()
         try:
-            connection.open()
-        except Exception as error:  # noqa: BLE001 - any backend may be behind it; before a mail, nothing was sent
-            failure = self._stamped(_not_opened(error))
-            return [failure for _ in messages]
-        try:
-            return self._send_all(connection, messages)
+            failure = self._open(connection)
+            return [self._stamped(failure) for _ in messages] if failure else self._send_all(connection, messages)
         finally:
             with suppress(smtplib.SMTPException, OSError):
-                connection.close()
+                connection.close()  # also after a refused login, which leaves it open
+
+    def _open(self, connection: BaseEmailBackend) -> ChannelError | None:
+        try:
+            connection.open()
+            server = getattr(connection, "connection", None)
+            if isinstance(server, smtplib.SMTP):
+                server.ehlo_or_helo_if_needed()  # it would belong to the first mail, whose outcome a loss makes unknown
+        except Exception as error:  # noqa: BLE001 - any backend may be behind it; before a mail, nothing was sent
+            return _not_opened(error)
+        return None
 
     def _send_all(self, connection: BaseEmailBackend, messages: Sequence[Message]) -> list[Outcome]:
         outcomes: list[Outcome] = []
