@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -179,6 +180,27 @@ def test_closed_carrier_is_made_anew(wire: Wire) -> None:
     http.close()
     assert isinstance(http.post(to(wire.url)), http.Response)
     assert len({call.port for call in wire.calls}) == 2
+
+
+class _TimeIsUpError(Exception):
+    """As Celery's SoftTimeLimitExceeded: raised by a signal in the middle of the wait."""
+
+
+def test_interrupted_wait_leaves_the_pool_usable(wire: Wire) -> None:
+    def interrupt(*_: object) -> None:
+        raise _TimeIsUpError
+
+    wire.act = wires.never_answer
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(_TimeIsUpError):
+            http.post(to(wire.url, timeout=wires.DEADLINE))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    wire.act = wires.answer(200)
+    assert isinstance(http.post(to(wire.url)), http.Response)
 
 
 FORKING = """

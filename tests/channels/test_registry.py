@@ -47,6 +47,7 @@ def configure(settings: Settings, *providers: dict[str, Any], channel: str = TOY
 def test_the_four_channels() -> None:
     assert registry.names() == ("EMAIL", "SMS", "PUSH", "IN_APP")
     assert [registry.address_kind(name) for name in registry.names()] == ["email", "phone", "device", "user"]
+    assert registry.address_kinds() == {"EMAIL": "email", "SMS": "phone", "PUSH": "device", "IN_APP": "user"}
     assert {name: dict(registry.parts(name)) for name in registry.names()} == {
         "EMAIL": {"subject": "text", "html": "html", "text": "text"},
         "SMS": {"text": "text"},
