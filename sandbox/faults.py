@@ -167,7 +167,9 @@ class Cut(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         gone = asyncio.ensure_future(_gone(receive))
-        await asyncio.wait([gone], timeout=self.after)
+        enough = asyncio.ensure_future(scope["app"].state.store.pause(self.after))
+        await asyncio.wait([gone, enough], return_when=asyncio.FIRST_COMPLETED)
+        enough.cancel()
         transport = scope["transport"]
         if not gone.done() and transport is not None:
             _linger_zero(transport)

@@ -6,7 +6,6 @@ Google in real life, and nowhere here. Issuer, audience, time and scope are.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import time
 from typing import Any
@@ -34,7 +33,7 @@ async def exchange(request: Request) -> Response:
     faults: Faults = request.app.state.faults
     fault = faults.strike("google", ())
     if fault and fault.mode == "latency":
-        await asyncio.sleep(fault.latency)
+        await request.app.state.store.pause(fault.latency)
     elif fault and fault.mode in ("status", "rate_limit"):
         return _error("internal_failure", "", fault.status if fault.mode == "status" else 429)
     elif fault:

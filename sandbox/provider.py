@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import secrets
@@ -67,7 +66,7 @@ class Provider:
         if fault is None:
             return self._answer(request, call, messages)
         if fault.mode == "latency":
-            await asyncio.sleep(fault.latency)
+            await request.app.state.store.pause(fault.latency)
         if fault.accepts:
             answer = self._answer(request, call, messages)
             return answer if fault.mode == "latency" else self._spoil(fault)

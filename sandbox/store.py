@@ -71,7 +71,7 @@ class Store:
         self._refused: deque[Message] = deque(maxlen=REFUSED_CAPACITY)
         self._listeners: set[asyncio.Queue[Message | None]] = set()
         self._log = log.open("ab") if log else None
-        self.closed = False
+        self.closing = asyncio.Event()  # the server stops: whatever waits must end
 
     def add(self, messages: Iterable[Message], *, accepted: bool, status: int) -> list[Message]:
         """Keep messages and return them as kept; only accepted ones are told to the listeners."""
@@ -105,7 +105,7 @@ class Store:
         queue: asyncio.Queue[Message | None] = asyncio.Queue(LISTENER_CAPACITY)
         self._listeners.add(queue)
         try:
-            while not self.closed:
+            while not self.closing.is_set():
                 try:
                     yield await asyncio.wait_for(queue.get(), patience)
                 except TimeoutError:
@@ -114,13 +114,18 @@ class Store:
             self._listeners.discard(queue)
 
     def close(self) -> None:
-        """End every stream, so that the server can stop at once."""
-        self.closed = True
+        """End every stream and every wait, so that the server can stop at once."""
+        self.closing.set()
         for queue in self._listeners:
             with suppress(asyncio.QueueFull):  # a full queue wakes its reader anyway
                 queue.put_nowait(None)
         if self._log:
             self._log.flush()
+
+    async def pause(self, seconds: float | None) -> None:
+        """Wait that long, or (None) until the server stops; never longer than that."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.closing.wait(), seconds)
 
     def _tell(self, messages: list[Message]) -> None:
         for queue in self._listeners:
