@@ -148,6 +148,16 @@ CHANNELS = channels_from_environment(
     debug=DEBUG, data_dir=DATA_DIR, sandbox_url=SANDBOX_URL, public_url=PUBLIC_URL, shop=SHOP
 )
 
+# One line a record on standard error: Django alone would keep errors from the log in production.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+    "loggers": {"django": {"handlers": [], "propagate": True}},
+}
+
 # --- Celery ----------------------------------------------------------------------------------------------------
 BROKER_TRANSPORT_OPTIONS = transport_options(VISIBILITY_TIMEOUT)
 globals().update(

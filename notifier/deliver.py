@@ -19,11 +19,12 @@ from notifier.catalogue import event_types
 from notifier.models import Attempt, Delivery, new_id
 from notifier.plan import obstacle
 from notifier.querysets import AttemptRow, Candidate, DeliveryResult, Skip
+from notifier.recipients import recipients
 from notifier.render import MessageContext, RenderError, render
 from notifier.states import AttemptOutcome, DeliveryStatus, SkipReason
 from notifier.verdict import Limits, Verdict, classify, judge
 from preferences import resolve
-from preferences.resolve import NOBODY, Address, Recipient
+from preferences.resolve import Address, Recipient
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +87,8 @@ def _claim(channel: Channel, ids: Sequence[UUID], *, again: bool, crashed: bool)
     limits = {t.name: t.superseded_from for t in event_types().values() if t.superseded_from is not None}
     with transaction.atomic():
         rows = Delivery.objects.candidates(ids, waiting=again, crashed=crashed, superseded_from=limits)
-        recipients = _recipients(rows)
-        skips = [skip for row in rows if (skip := _guard(row, recipients[row.id]))]
+        people = recipients(rows)
+        skips = [skip for row in rows if (skip := _guard(row, people[row.id]))]
         if skips:
             Delivery.objects.skip(skips)
         skipped = {skip.id for skip in skips}
@@ -96,15 +97,8 @@ def _claim(channel: Channel, ids: Sequence[UUID], *, again: bool, crashed: bool)
     claimed = [Claimed(row, *started[row.id]) for row in rows]
     tried = _tried_addresses(claimed) if channel.address == "device" else {}
     for item in claimed:
-        _render(channel, item, recipients[item.row.id], tried.get(item.row.id, set()))
+        _render(channel, item, people[item.row.id], tried.get(item.row.id, set()))
     return claimed
-
-
-def _recipients(rows: Sequence[Candidate]) -> dict[UUID, Recipient]:
-    users = resolve.load({row.user_id for row in rows if row.user_id})
-    guests = [row for row in rows if row.recipient is not None]
-    found = dict(zip((row.id for row in guests), resolve.guests([g.recipient or {} for g in guests]), strict=True))
-    return {row.id: found.get(row.id) or users.get(row.user_id or new_id(), NOBODY) for row in rows}
 
 
 def _guard(row: Candidate, recipient: Recipient) -> Skip | None:

@@ -6,7 +6,6 @@ import enum
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -15,8 +14,7 @@ from channels import registry
 from notifier.catalogue import Priority, event_types
 from notifier.models import Delivery, NotificationEvent
 from notifier.plan import Planned, plan
-from preferences import resolve
-from preferences.resolve import Recipient
+from notifier.recipients import recipients
 
 
 class Lane(enum.Enum):
@@ -51,24 +49,14 @@ def dispatch(lane: Lane) -> Round:
     return Round(lane, deliveries, [(str(e.id), e.round) for e in events], full=len(events) == limit)
 
 
-def recipients(events: Iterable[NotificationEvent]) -> dict[UUID, Recipient]:
-    """Each event's recipient, by event id, in a constant number of queries. Users erased meanwhile have none."""
-    chosen = list(events)
-    users = resolve.load({event.user_id for event in chosen if event.user_id})
-    guests = [event for event in chosen if event.recipient is not None]
-    found = dict(zip((e.id for e in guests), resolve.guests([e.recipient or {} for e in guests]), strict=True))
-    found.update({e.id: users[e.user_id] for e in chosen if e.user_id in users})
-    return found
-
-
 def _plan_new(events: Iterable[NotificationEvent]) -> None:
     new = list(events)
-    reachable = recipients(new)
+    people = recipients(new)
     kinds = registry.address_kinds()
     rows = [
         as_row(event, planned)
         for event in new
-        for planned in plan(event_types()[event.event_type], reachable.get(event.id, resolve.NOBODY), kinds)
+        for planned in plan(event_types()[event.event_type], people[event.id], kinds)
     ]
     Delivery.objects.bulk_create(rows, ignore_conflicts=True)
 

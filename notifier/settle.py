@@ -12,9 +12,10 @@ from django.db import transaction
 
 from channels import registry
 from notifier.catalogue import EventType, event_types
-from notifier.dispatch import as_row, recipients
+from notifier.dispatch import as_row
 from notifier.models import Delivery, NotificationEvent
 from notifier.plan import Planned, next_fallback
+from notifier.recipients import recipients
 from notifier.record import record_for_staff
 from notifier.states import ACCEPTED, FINAL, LOST, DeliveryStatus, EventStatus
 from preferences.resolve import NOBODY, Recipient
