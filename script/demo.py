@@ -233,7 +233,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="script/demo", description="Run all of Notifier on this machine.")
     parser.add_argument("--once", action="store_true", help="run the scripted story, check it, and end")
     arguments = parser.parse_args()
-    for signum in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: a shell that starts the demo in the background has it ignored
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _stop)
     try:
         return run_once() if arguments.once else run_until_stopped()
