@@ -119,7 +119,7 @@ def _close_streams_on_exit(store: Store) -> None:
         server = signal.getsignal(number)
 
         def stop(number: int, frame: FrameType | None, server: object = server) -> None:
-            loop.call_soon_threadsafe(store.close)
+            loop.call_soon_threadsafe(store.stop)
             if callable(server):
                 server(number, frame)
 

@@ -113,14 +113,18 @@ class Store:
         finally:
             self._listeners.discard(queue)
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """End every stream and every wait, so that the server can stop at once."""
         self.closing.set()
         for queue in self._listeners:
             with suppress(asyncio.QueueFull):  # a full queue wakes its reader anyway
                 queue.put_nowait(None)
+
+    def close(self) -> None:
+        """Stop, and let go of the log. Nothing may be added afterwards."""
+        self.stop()
         if self._log:
-            self._log.flush()
+            self._log.close()
 
     async def pause(self, seconds: float | None) -> None:
         """Wait that long, or (None) until the server stops; never longer than that."""
