@@ -16,7 +16,10 @@ from sandbox.app import create_app
 from sandbox.shop import Order, Shop
 from tests.sandbox.conftest import Client, serving
 
-CUSTOMERS = [{"id": "u1", "name": "Ada", "note": "all on"}, {"name": "Gina", "recipient": {"email": "g@mail.example"}}]
+CUSTOMERS: list[dict[str, Any]] = [
+    {"id": "u1", "name": "Ada", "note": "all on"},
+    {"name": "Gina", "recipient": {"email": "g@mail.example"}},
+]
 BASKET = {"lamp": 1, "notebook": 3}
 
 
