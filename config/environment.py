@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -9,17 +10,20 @@ import environ
 
 from config import embedded_servers
 
-env = environ.Env()
-
 
 def refuse(problem: str) -> NoReturn:
     """End the process. SystemExit, so that web, worker, beat and commands all print this line and no traceback."""
     raise SystemExit(f"Notifier cannot start: {problem}")
 
 
+def text(name: str, default: str = "") -> str:
+    """The variable without surrounding blanks; an empty one counts as unset, as Compose and shells pass them on."""
+    return os.environ.get(name, "").strip() or default
+
+
 def flag(name: str) -> bool:
     """True for 1/true/yes/on, False for 0/false/no/off or unset."""
-    value = env.str(name, default="").strip().lower()
+    value = text(name).lower()
     if value in {"", "0", "false", "no", "off"}:
         return False
     if value in {"1", "true", "yes", "on"}:
@@ -29,18 +33,18 @@ def flag(name: str) -> bool:
 
 def required(name: str, *, why: str) -> str:
     """The variable, or a start error that names it."""
-    value: str = env.str(name, default="")
+    value = text(name)
     return value or refuse(f"{name} is not set; {why} (DEBUG=1 brings a default for development).")
 
 
 def number(name: str, default: int) -> int:
-    value = env.str(name, default=str(default))
+    value = text(name, str(default))
     return int(value) if value.isdecimal() else refuse(f"{name}={value!r} is not a whole number.")
 
 
 def all_or_none(*names: str) -> bool:
     """True when every variable is set, False when none is; half a provider's credentials is a start error."""
-    unset = [name for name in names if not env.str(name, default="")]
+    unset = [name for name in names if not text(name)]
     if unset and len(unset) < len(names):
         refuse(
             f"{', '.join(unset)} not set, though {', '.join(n for n in names if n not in unset)} is; set all or none."
@@ -50,7 +54,7 @@ def all_or_none(*names: str) -> bool:
 
 def servers(*, debug: bool, data_dir: Path) -> tuple[dict[str, Any], str]:
     """Django's database settings and the Redis URL; in development the embedded servers stand in."""
-    database_url, redis_url = env.str("DATABASE_URL", default=""), env.str("REDIS_URL", default="")
+    database_url, redis_url = text("DATABASE_URL"), text("REDIS_URL")
     if not debug:
         required("DATABASE_URL", why="it says where PostgreSQL is")
         required("REDIS_URL", why="it says where Redis is")

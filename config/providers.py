@@ -11,7 +11,7 @@ from typing import Any
 
 import environ
 
-from config.environment import all_or_none, env
+from config.environment import all_or_none, text
 from sandbox import credentials
 
 PROVIDERS = "channels.providers"
@@ -33,10 +33,10 @@ def channels_from_environment(
 
 
 def _sendgrid(sandbox: str, shop: Mapping[str, str]) -> list[dict[str, Any]]:
-    key = env.str("SENDGRID_API_KEY", default=credentials.SENDGRID_API_KEY if sandbox else "")
+    key = text("SENDGRID_API_KEY", credentials.SENDGRID_API_KEY if sandbox else "")
     options = {
         "api_key": key,
-        "base_url": env.str("SENDGRID_BASE_URL", default=sandbox or "https://api.sendgrid.com"),
+        "base_url": text("SENDGRID_BASE_URL", sandbox or "https://api.sendgrid.com"),
         "sender": shop["email_from"],
         "reply_to": shop["email_reply_to"],
         "timeout": TIMEOUT,
@@ -45,7 +45,7 @@ def _sendgrid(sandbox: str, shop: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def _smtp(shop: Mapping[str, str]) -> list[dict[str, Any]]:
-    url = env.str("SMTP_URL", default="")
+    url = text("SMTP_URL")
     if not url:
         return []
     parsed = environ.Env.email_url_config(url)
@@ -71,11 +71,11 @@ def _twilio(sandbox: str, public_url: str) -> list[dict[str, Any]]:
     if not all_or_none(*names) and not sandbox:
         return []
     options = {
-        "account_sid": env.str("TWILIO_ACCOUNT_SID", default=credentials.TWILIO_ACCOUNT_SID),
-        "auth_token": env.str("TWILIO_AUTH_TOKEN", default=credentials.TWILIO_AUTH_TOKEN),
-        "sender": env.str("TWILIO_FROM", default=credentials.TWILIO_FROM),
-        "base_url": env.str("TWILIO_BASE_URL", default=sandbox or "https://api.twilio.com"),
-        "public_url": public_url,
+        "account_sid": text("TWILIO_ACCOUNT_SID", credentials.TWILIO_ACCOUNT_SID),
+        "auth_token": text("TWILIO_AUTH_TOKEN", credentials.TWILIO_AUTH_TOKEN),
+        "sender": text("TWILIO_FROM", credentials.TWILIO_FROM),
+        "base_url": text("TWILIO_BASE_URL", sandbox or "https://api.twilio.com"),
+        "public_url": public_url if sandbox or text("PUBLIC_URL") else "",  # Twilio cannot call a loopback address
         "timeout": TIMEOUT,
     }
     return [{"PROVIDER": f"{PROVIDERS}.twilio.TwilioProvider", "OPTIONS": options}]
@@ -85,16 +85,16 @@ def _fcm(sandbox: str, data_dir: Path) -> list[dict[str, Any]]:
     configured = all_or_none("FCM_PROJECT_ID", "FCM_SERVICE_ACCOUNT_FILE")
     if not configured and not sandbox:
         return []
-    account = env.str("FCM_SERVICE_ACCOUNT_FILE", default="")
+    account = text("FCM_SERVICE_ACCOUNT_FILE")
     if not configured:
         account = str(data_dir / "sandbox-service-account.json")
         if not Path(account).exists():
             Path(account).parent.mkdir(parents=True, exist_ok=True)
             credentials.write_service_account(Path(account), f"{sandbox}/token")
     options = {
-        "project_id": env.str("FCM_PROJECT_ID", default=credentials.FCM_PROJECT_ID),
+        "project_id": text("FCM_PROJECT_ID", credentials.FCM_PROJECT_ID),
         "service_account_file": account,
-        "base_url": env.str("FCM_BASE_URL", default=sandbox or "https://fcm.googleapis.com"),
+        "base_url": text("FCM_BASE_URL", sandbox or "https://fcm.googleapis.com"),
         "timeout": TIMEOUT,
     }
     return [{"PROVIDER": f"{PROVIDERS}.fcm.FcmProvider", "OPTIONS": options}]

@@ -1,4 +1,4 @@
-"""Django's settings: environment in, typed values out. Every variable is listed in README.md."""
+"""Django's settings: environment in, typed values out. Every variable is described in docs/configuration.md."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from urllib.parse import urlsplit
 from config.admin_settings import UNFOLD
 from config.api_settings import REST_FRAMEWORK, SPECTACULAR_SETTINGS
 from config.celery_settings import celery_settings, transport_options
-from config.environment import env, flag, number, required, servers
+from config.environment import flag, number, required, servers, text
 from config.providers import channels_from_environment
 
 __all__ = ["REST_FRAMEWORK", "SPECTACULAR_SETTINGS", "UNFOLD"]
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEBUG = flag("DEBUG")
-DATA_DIR = Path(env.str("NOTIFIER_DATA_DIR", default=str(BASE_DIR / ".data" / "development")))
+DATA_DIR = Path(text("NOTIFIER_DATA_DIR", str(BASE_DIR / ".data" / "development")))
 
 SECRET_KEY = (
-    env.str("SECRET_KEY", default="development only, never in production")
+    text("SECRET_KEY", "development only, never in production")
     if DEBUG
     else required("SECRET_KEY", why="it signs sessions and links")
 )
-PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000").rstrip("/")
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["*"] if DEBUG else [urlsplit(PUBLIC_URL).hostname or ""])
+PUBLIC_URL = text("PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
+_hosts = text("ALLOWED_HOSTS", "*" if DEBUG else urlsplit(PUBLIC_URL).hostname or "")
+ALLOWED_HOSTS = [host.strip() for host in _hosts.split(",")]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 
 INSTALLED_APPS = [
@@ -128,22 +129,22 @@ MAX_CRASHES = 3  # attempts that ended with the process, before the row counts a
 FALLBACK_AFTER = {0: timedelta(seconds=3), 1: timedelta(minutes=5), 2: timedelta(minutes=30)}  # by priority
 DELIVERY_FAILED_WINDOW = timedelta(minutes=5)  # staff hear of one cause on one channel once in this time
 
-CELERY_SOURCE = env.str("NOTIFIER_CELERY_SOURCE", default="celery")  # idempotency keys are unique within a source
+CELERY_SOURCE = text("NOTIFIER_CELERY_SOURCE", "celery")  # idempotency keys are unique within a source
 
 # --- the shop, as its customers see it -------------------------------------------------------------------------
 SHOP = {
-    "name": env.str("SHOP_NAME", default="Example Shop"),
-    "url": env.str("SHOP_URL", default=PUBLIC_URL),
-    "order_url": env.str("SHOP_ORDER_URL", default=""),  # e.g. https://shop.example/orders/{orderId}
-    "logo_url": env.str("SHOP_LOGO_URL", default=""),
-    "support_email": env.str("SHOP_SUPPORT_EMAIL", default="support@shop.example"),
-    "legal_footer": env.str("SHOP_LEGAL_FOOTER", default="Example Shop Ltd, 1 Market Street, Springfield"),
-    "email_from": env.str("EMAIL_FROM", default="Example Shop <orders@shop.example>"),
-    "email_reply_to": env.str("EMAIL_REPLY_TO", default=""),
+    "name": text("SHOP_NAME", "Example Shop"),
+    "url": text("SHOP_URL", PUBLIC_URL),
+    "order_url": text("SHOP_ORDER_URL"),  # e.g. https://shop.example/orders/{orderId}
+    "logo_url": text("SHOP_LOGO_URL"),
+    "support_email": text("SHOP_SUPPORT_EMAIL", "support@shop.example"),
+    "legal_footer": text("SHOP_LEGAL_FOOTER", "Example Shop Ltd, 1 Market Street, Springfield"),
+    "email_from": text("EMAIL_FROM", "Example Shop <orders@shop.example>"),
+    "email_reply_to": text("EMAIL_REPLY_TO"),
 }
 
 # --- channels --------------------------------------------------------------------------------------------------
-SANDBOX_URL = env.str("SANDBOX_URL", default="http://127.0.0.1:8010")
+SANDBOX_URL = text("SANDBOX_URL", "http://127.0.0.1:8010")
 CHANNELS = channels_from_environment(
     debug=DEBUG, data_dir=DATA_DIR, sandbox_url=SANDBOX_URL, public_url=PUBLIC_URL, shop=SHOP
 )

@@ -253,7 +253,7 @@ class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
     def replay(self, ids: Sequence[UUID]) -> list[UUID]:
         """FAILED -> QUEUED, closing the dead letter in the same statement; the events that are due again.
 
-        What is past its time to live stays where it is.
+        What is past its time to live, or whose event reached its recipient after all, stays where it is.
         """
         with connection.cursor() as cursor:
             cursor.execute(_REPLAY, [list(ids)])
@@ -304,7 +304,7 @@ WITH locked AS (
 ), written AS (
     INSERT INTO notifier_attempt (id, delivery_id, number, address_id, provider, started_at, finished_at, outcome,
                                   code, http_status, detail, provider_message_id, maybe_duplicate)
-    SELECT id, delivery_id, number, address_id, provider, started_at, clock_timestamp(), outcome,
+    SELECT id, delivery_id, number, address_id, provider, started_at, statement_timestamp(), outcome,
            code, http_status, detail, provider_message_id, maybe_duplicate
     FROM {_unnest("a", _ATTEMPT)}
     ON CONFLICT (delivery_id, number, address_id) DO UPDATE
@@ -328,6 +328,7 @@ WITH letters AS (
     JOIN notifier_delivery AS delivery ON delivery.id = letter.delivery_id
     JOIN notifier_notificationevent AS event ON event.id = delivery.event_id
     WHERE letter.id = ANY(%s) AND letter.status = 'OPEN' AND delivery.status = 'FAILED'
+      AND event.status IN ('FAILED', 'PARTIAL')
       AND event.expires_at > statement_timestamp()
     ORDER BY delivery.id FOR UPDATE OF letter, delivery SKIP LOCKED
 ), closed AS (

@@ -13,7 +13,8 @@ from notifier.models import DeadLetter
 def replay(ids: Sequence[UUID]) -> int:
     """Make these dead letters' deliveries due again; how many events that concerns. Twice is as once.
 
-    What is past its time to live, or was replayed before, stays as it is. The caller rings the doorbell.
+    What is past its time to live, was replayed before, or reached its recipient by a fallback stays as it is.
+    The caller rings the doorbell.
     """
     with transaction.atomic():
         return len(set(DeadLetter.objects.replay(ids)))
