@@ -53,11 +53,13 @@ def _about(delivery: Delivery) -> Iterator[Decision]:
         yield Decision(attempt.finished_at or attempt.started_at, "ATTEMPTED", channel, attempt.outcome, detail)
     if delivery.hold_reason:
         yield Decision(planned_at, "HELD", channel, delivery.hold_reason, f"until {_clock(delivery.due_at)}")
+    # an attempt's end is written a moment after the state that it led to
+    latest = max((attempt.finished_at or attempt.started_at for attempt in attempts), default=planned_at)
     if status == DeliveryStatus.RETRYING:
-        seen = max((attempt.finished_at or attempt.started_at for attempt in attempts), default=planned_at)
-        yield Decision(seen, status, channel, detail=f"{delivery.detail} again at {_clock(delivery.due_at)}".strip())
+        yield Decision(latest, status, channel, detail=f"{delivery.detail} again at {_clock(delivery.due_at)}".strip())
     elif status in FINAL:
-        yield Decision(delivery.finished_at or planned_at, status, channel, delivery.skip_reason, delivery.detail)
+        at = max(delivery.finished_at or latest, latest)
+        yield Decision(at, status, channel, delivery.skip_reason, delivery.detail)
 
 
 def _clock(moment: datetime) -> str:

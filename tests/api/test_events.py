@@ -56,7 +56,14 @@ def story(ada: User) -> NotificationEvent:
     mail = make_delivery(
         event, "EMAIL", "SENT", fallback_of="SMS", first_due_at=at(5), finished_at=at(6), sent_at=at(6)
     )
-    Attempt.objects.create(delivery=mail, number=1, started_at=at(5.5), outcome="ACCEPTED", provider="sendgrid")
+    Attempt.objects.create(
+        delivery=mail,
+        number=1,
+        started_at=at(5.5),
+        finished_at=at(6.001),  # as the engine writes it: the attempt's end follows the state's
+        outcome="ACCEPTED",
+        provider="sendgrid",
+    )
     make_delivery(event, "PUSH", "SKIPPED", skip_reason="OPTED_OUT")
     make_delivery(event, "IN_APP", "RETRYING", first_due_at=at(7), due_at=at(600), detail="busy")
     make_delivery(event, "LETTER", "QUEUED", first_due_at=at(8), due_at=at(700), hold_reason="QUIET_HOURS")
