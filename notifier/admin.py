@@ -132,7 +132,9 @@ class EventAdmin(ReadOnlyAdmin):
             return f"{event.user_id} (erased)"
         address = reverse("admin:preferences_user_change", args=[event.user_id])
         return format_html(
-            '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', address, _name(event.user)
+            '<a class="text-primary-600 dark:text-primary-500" style="overflow-wrap: anywhere" href="{}">{}</a>',
+            address,
+            _name(event.user),
         )
 
     @display(description="Recorded")

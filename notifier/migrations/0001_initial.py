@@ -9,7 +9,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -18,136 +17,309 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='ApiKey',
+            name="ApiKey",
             fields=[
-                ('id', models.UUIDField(default=notifier.models.new_id, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=100)),
-                ('source', models.CharField(help_text='idempotency keys are unique within it', max_length=100)),
-                ('prefix', models.CharField(help_text="the key's first characters, to tell keys apart", max_length=12)),
-                ('key_hash', models.CharField(max_length=64, unique=True)),
-                ('scopes', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=20), size=None)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('expires_at', models.DateTimeField(blank=True, null=True)),
-                ('revoked_at', models.DateTimeField(blank=True, null=True)),
-                ('last_used_at', models.DateTimeField(blank=True, null=True)),
+                (
+                    "id",
+                    models.UUIDField(default=notifier.models.new_id, editable=False, primary_key=True, serialize=False),
+                ),
+                ("name", models.CharField(max_length=100)),
+                ("source", models.CharField(help_text="idempotency keys are unique within it", max_length=100)),
+                ("prefix", models.CharField(help_text="the key's first characters, to tell keys apart", max_length=12)),
+                ("key_hash", models.CharField(max_length=64, unique=True)),
+                (
+                    "scopes",
+                    django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=20), size=None),
+                ),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("expires_at", models.DateTimeField(blank=True, null=True)),
+                ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                ("last_used_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'verbose_name': 'API key',
+                "verbose_name": "API key",
             },
         ),
         migrations.CreateModel(
-            name='NotificationEvent',
+            name="NotificationEvent",
             fields=[
-                ('id', models.UUIDField(default=notifier.models.new_id, editable=False, primary_key=True, serialize=False)),
-                ('source', models.CharField(help_text="API key's source, Celery caller or bus", max_length=100)),
-                ('idempotency_key', models.CharField(blank=True, max_length=255, null=True)),
-                ('body_hash', models.BinaryField(help_text='SHA-256 of the trigger as canonical JSON', max_length=32)),
-                ('event_type', models.CharField(max_length=64)),
-                ('priority', models.SmallIntegerField(choices=[(0, 'URGENT'), (1, 'NORMAL'), (2, 'BULK')])),
-                ('stage', models.SmallIntegerField(help_text="the order's step, where the type marks one", null=True)),
-                ('recipient', models.JSONField(help_text="a guest's addresses, locale and time zone", null=True)),
-                ('recipient_key', models.CharField(help_text='names the recipient, whether user or guest', max_length=64)),
-                ('order_id', models.CharField(blank=True, max_length=100)),
-                ('metadata', models.JSONField(default=dict)),
-                ('status', models.CharField(choices=[('QUEUED', 'Queued'), ('DISPATCHED', 'Dispatched'), ('SENT', 'Sent'), ('PARTIAL', 'Partial'), ('FAILED', 'Failed'), ('SKIPPED', 'Skipped')], default='QUEUED', max_length=10)),
-                ('round', models.IntegerField(default=0, help_text="chords started; guards the event's own moves")),
-                ('recorded_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('expires_at', models.DateTimeField(help_text="the type's time to live ends")),
-                ('due_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), help_text='dispatch takes it from then on', null=True)),
-                ('lease_until', models.DateTimeField(help_text='a round in flight is believed until then', null=True)),
-                ('settled_at', models.DateTimeField(null=True)),
-                ('user', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='events', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(default=notifier.models.new_id, editable=False, primary_key=True, serialize=False),
+                ),
+                ("source", models.CharField(help_text="API key's source, Celery caller or bus", max_length=100)),
+                ("idempotency_key", models.CharField(blank=True, max_length=255, null=True)),
+                ("body_hash", models.BinaryField(help_text="SHA-256 of the trigger as canonical JSON", max_length=32)),
+                ("event_type", models.CharField(max_length=64)),
+                ("priority", models.SmallIntegerField(choices=[(0, "URGENT"), (1, "NORMAL"), (2, "BULK")])),
+                ("stage", models.SmallIntegerField(help_text="the order's step, where the type marks one", null=True)),
+                ("recipient", models.JSONField(help_text="a guest's addresses, locale and time zone", null=True)),
+                (
+                    "recipient_key",
+                    models.CharField(help_text="names the recipient, whether user or guest", max_length=64),
+                ),
+                ("order_id", models.CharField(blank=True, max_length=100)),
+                ("metadata", models.JSONField(default=dict)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("QUEUED", "Queued"),
+                            ("DISPATCHED", "Dispatched"),
+                            ("SENT", "Sent"),
+                            ("PARTIAL", "Partial"),
+                            ("FAILED", "Failed"),
+                            ("SKIPPED", "Skipped"),
+                        ],
+                        default="QUEUED",
+                        max_length=10,
+                    ),
+                ),
+                ("round", models.IntegerField(default=0, help_text="chords started; guards the event's own moves")),
+                ("recorded_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("expires_at", models.DateTimeField(help_text="the type's time to live ends")),
+                (
+                    "due_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(),
+                        help_text="dispatch takes it from then on",
+                        null=True,
+                    ),
+                ),
+                ("lease_until", models.DateTimeField(help_text="a round in flight is believed until then", null=True)),
+                ("settled_at", models.DateTimeField(null=True)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="events",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Delivery',
+            name="Delivery",
             fields=[
-                ('id', models.UUIDField(default=notifier.models.new_id, editable=False, primary_key=True, serialize=False)),
-                ('channel', models.CharField(max_length=32)),
-                ('status', models.CharField(choices=[('QUEUED', 'Queued'), ('SENDING', 'Sending'), ('RETRYING', 'Retrying'), ('SENT', 'Sent'), ('FAILED', 'Failed'), ('SKIPPED', 'Skipped'), ('DELIVERED', 'Delivered'), ('BOUNCED', 'Bounced')], default='QUEUED', max_length=10)),
-                ('skip_reason', models.CharField(blank=True, choices=[('', 'None'), ('OPTED_OUT', 'Opted Out'), ('NO_ADDRESS', 'No Address'), ('SUPPRESSED', 'Suppressed'), ('SUPERSEDED', 'Superseded'), ('EXPIRED', 'Expired'), ('CHANNEL_DISABLED', 'Channel Disabled')], default='', max_length=16)),
-                ('hold_reason', models.CharField(blank=True, choices=[('', 'None'), ('QUIET_HOURS', 'Quiet Hours'), ('CAP', 'Cap')], default='', max_length=16)),
-                ('detail', models.CharField(blank=True, default='', help_text='why it is as it is', max_length=500)),
-                ('fallback_of', models.CharField(blank=True, default='', help_text='the channel it stands in for', max_length=32)),
-                ('attempt', models.IntegerField(default=0, help_text='claims; the fence against late writers')),
-                ('tries', models.IntegerField(default=0, help_text='attempts that count against the limit')),
-                ('crashes', models.IntegerField(default=0, help_text='attempts that ended with their process')),
-                ('provider', models.CharField(blank=True, default='', max_length=32)),
-                ('provider_message_id', models.CharField(blank=True, default='', max_length=200)),
-                ('first_due_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), help_text='how long until a fallback counts from here')),
-                ('due_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('lease_until', models.DateTimeField(null=True)),
-                ('sent_at', models.DateTimeField(help_text='the provider accepted it', null=True)),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('event', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='notifier.notificationevent')),
+                (
+                    "id",
+                    models.UUIDField(default=notifier.models.new_id, editable=False, primary_key=True, serialize=False),
+                ),
+                ("channel", models.CharField(max_length=32)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("QUEUED", "Queued"),
+                            ("SENDING", "Sending"),
+                            ("RETRYING", "Retrying"),
+                            ("SENT", "Sent"),
+                            ("FAILED", "Failed"),
+                            ("SKIPPED", "Skipped"),
+                            ("DELIVERED", "Delivered"),
+                            ("BOUNCED", "Bounced"),
+                        ],
+                        default="QUEUED",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "skip_reason",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("", "None"),
+                            ("OPTED_OUT", "Opted Out"),
+                            ("NO_ADDRESS", "No Address"),
+                            ("SUPPRESSED", "Suppressed"),
+                            ("SUPERSEDED", "Superseded"),
+                            ("EXPIRED", "Expired"),
+                            ("CHANNEL_DISABLED", "Channel Disabled"),
+                        ],
+                        default="",
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "hold_reason",
+                    models.CharField(
+                        blank=True,
+                        choices=[("", "None"), ("QUIET_HOURS", "Quiet Hours"), ("CAP", "Cap")],
+                        default="",
+                        max_length=16,
+                    ),
+                ),
+                ("detail", models.CharField(blank=True, default="", help_text="why it is as it is", max_length=500)),
+                (
+                    "fallback_of",
+                    models.CharField(blank=True, default="", help_text="the channel it stands in for", max_length=32),
+                ),
+                ("attempt", models.IntegerField(default=0, help_text="claims; the fence against late writers")),
+                ("tries", models.IntegerField(default=0, help_text="attempts that count against the limit")),
+                ("crashes", models.IntegerField(default=0, help_text="attempts that ended with their process")),
+                ("provider", models.CharField(blank=True, default="", max_length=32)),
+                ("provider_message_id", models.CharField(blank=True, default="", max_length=200)),
+                (
+                    "first_due_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(),
+                        help_text="how long until a fallback counts from here",
+                    ),
+                ),
+                ("due_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("lease_until", models.DateTimeField(null=True)),
+                ("sent_at", models.DateTimeField(help_text="the provider accepted it", null=True)),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "event",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="deliveries",
+                        to="notifier.notificationevent",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'deliveries',
+                "verbose_name_plural": "deliveries",
             },
         ),
         migrations.CreateModel(
-            name='DeadLetter',
+            name="DeadLetter",
             fields=[
-                ('id', models.UUIDField(default=notifier.models.new_id, editable=False, primary_key=True, serialize=False)),
-                ('source', models.CharField(blank=True, default='', help_text='of a trigger that was refused', max_length=100)),
-                ('event_type', models.CharField(blank=True, default='', max_length=64)),
-                ('channel', models.CharField(blank=True, default='', max_length=32)),
-                ('cause', models.CharField(max_length=64)),
-                ('last_error', models.CharField(blank=True, default='', max_length=500)),
-                ('payload', models.BinaryField(help_text='the bytes of what could not be read', null=True)),
-                ('status', models.CharField(choices=[('OPEN', 'Open'), ('REPLAYED', 'Replayed'), ('DISCARDED', 'Discarded')], default='OPEN', max_length=10)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('closed_at', models.DateTimeField(null=True)),
-                ('delivery', models.ForeignKey(db_constraint=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='dead_letters', to='notifier.delivery')),
+                (
+                    "id",
+                    models.UUIDField(default=notifier.models.new_id, editable=False, primary_key=True, serialize=False),
+                ),
+                (
+                    "source",
+                    models.CharField(blank=True, default="", help_text="of a trigger that was refused", max_length=100),
+                ),
+                ("event_type", models.CharField(blank=True, default="", max_length=64)),
+                ("channel", models.CharField(blank=True, default="", max_length=32)),
+                ("cause", models.CharField(max_length=64)),
+                ("last_error", models.CharField(blank=True, default="", max_length=500)),
+                ("payload", models.BinaryField(help_text="the bytes of what could not be read", null=True)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("OPEN", "Open"), ("REPLAYED", "Replayed"), ("DISCARDED", "Discarded")],
+                        default="OPEN",
+                        max_length=10,
+                    ),
+                ),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("closed_at", models.DateTimeField(null=True)),
+                (
+                    "delivery",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="dead_letters",
+                        to="notifier.delivery",
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['status', '-created_at'], name='dead_letter_open')],
-                'constraints': [models.UniqueConstraint(condition=models.Q(('status', 'OPEN')), fields=('delivery',), name='dead_letter_open_once_per_delivery')],
+                "indexes": [models.Index(fields=["status", "-created_at"], name="dead_letter_open")],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("status", "OPEN")),
+                        fields=("delivery",),
+                        name="dead_letter_open_once_per_delivery",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Attempt',
+            name="Attempt",
             fields=[
-                ('id', models.UUIDField(default=notifier.models.new_id, editable=False, primary_key=True, serialize=False)),
-                ('number', models.IntegerField(help_text="the delivery's attempt when it was claimed")),
-                ('address_id', models.CharField(blank=True, default='', help_text='the device, for push', max_length=64)),
-                ('provider', models.CharField(blank=True, default='', max_length=32)),
-                ('started_at', models.DateTimeField()),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('outcome', models.CharField(choices=[('ACCEPTED', 'Accepted'), ('UNAVAILABLE', 'Unavailable'), ('RATE_LIMITED', 'Rate Limited'), ('CREDENTIALS', 'Credentials'), ('UNKNOWN', 'Unknown'), ('INVALID_RECIPIENT', 'Invalid Recipient'), ('REJECTED', 'Rejected')], max_length=20)),
-                ('code', models.CharField(blank=True, default='', help_text="the provider's own", max_length=64)),
-                ('http_status', models.SmallIntegerField(null=True)),
-                ('detail', models.CharField(blank=True, default='', max_length=500)),
-                ('provider_message_id', models.CharField(blank=True, default='', max_length=200)),
-                ('maybe_duplicate', models.BooleanField(default=False)),
-                ('delivery', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='attempts', to='notifier.delivery')),
+                (
+                    "id",
+                    models.UUIDField(default=notifier.models.new_id, editable=False, primary_key=True, serialize=False),
+                ),
+                ("number", models.IntegerField(help_text="the delivery's attempt when it was claimed")),
+                (
+                    "address_id",
+                    models.CharField(blank=True, default="", help_text="the device, for push", max_length=64),
+                ),
+                ("provider", models.CharField(blank=True, default="", max_length=32)),
+                ("started_at", models.DateTimeField()),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "outcome",
+                    models.CharField(
+                        choices=[
+                            ("ACCEPTED", "Accepted"),
+                            ("UNAVAILABLE", "Unavailable"),
+                            ("RATE_LIMITED", "Rate Limited"),
+                            ("CREDENTIALS", "Credentials"),
+                            ("UNKNOWN", "Unknown"),
+                            ("INVALID_RECIPIENT", "Invalid Recipient"),
+                            ("REJECTED", "Rejected"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("code", models.CharField(blank=True, default="", help_text="the provider's own", max_length=64)),
+                ("http_status", models.SmallIntegerField(null=True)),
+                ("detail", models.CharField(blank=True, default="", max_length=500)),
+                ("provider_message_id", models.CharField(blank=True, default="", max_length=200)),
+                ("maybe_duplicate", models.BooleanField(default=False)),
+                (
+                    "delivery",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="attempts",
+                        to="notifier.delivery",
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('delivery', 'number', 'address_id'), name='attempt_once_per_claim')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("delivery", "number", "address_id"), name="attempt_once_per_claim")
+                ],
             },
         ),
         migrations.AddIndex(
-            model_name='notificationevent',
-            index=models.Index(condition=models.Q(('due_at__isnull', False)), fields=['priority', 'due_at'], name='event_due'),
+            model_name="notificationevent",
+            index=models.Index(
+                condition=models.Q(("due_at__isnull", False)), fields=["priority", "due_at"], name="event_due"
+            ),
         ),
         migrations.AddIndex(
-            model_name='notificationevent',
-            index=models.Index(condition=models.Q(('lease_until__isnull', False)), fields=['lease_until'], name='event_leased'),
+            model_name="notificationevent",
+            index=models.Index(
+                condition=models.Q(("lease_until__isnull", False)), fields=["lease_until"], name="event_leased"
+            ),
         ),
         migrations.AddIndex(
-            model_name='notificationevent',
-            index=models.Index(condition=models.Q(('order_id', ''), _negated=True), fields=['order_id', 'stage'], name='event_order'),
+            model_name="notificationevent",
+            index=models.Index(
+                condition=models.Q(("order_id", ""), _negated=True), fields=["order_id", "stage"], name="event_order"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='notificationevent',
-            constraint=models.UniqueConstraint(fields=('source', 'idempotency_key'), name='event_once_per_source_and_key'),
+            model_name="notificationevent",
+            constraint=models.UniqueConstraint(
+                fields=("source", "idempotency_key"), name="event_once_per_source_and_key"
+            ),
         ),
         migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(condition=models.Q(('lease_until__isnull', False)), fields=['lease_until'], name='delivery_leased'),
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("lease_until__isnull", False)), fields=["lease_until"], name="delivery_leased"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='delivery',
-            constraint=models.UniqueConstraint(fields=('event', 'channel'), name='delivery_once_per_event_and_channel'),
+            model_name="delivery",
+            constraint=models.UniqueConstraint(fields=("event", "channel"), name="delivery_once_per_event_and_channel"),
         ),
     ]

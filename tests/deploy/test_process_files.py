@@ -77,7 +77,5 @@ def test_the_image_holds_every_package_and_runs_as_a_plain_user() -> None:
 
 def test_compose_asks_for_no_secret_that_the_example_does_not_name() -> None:
     example = {line.split("=")[0] for line in (ROOT / ".env.example").read_text().splitlines() if "=" in line}
-    asked = {
-        part.split(":?")[0] for part in (ROOT / "docker-compose.yml").read_text().split("${") if ":?" in part
-    }
+    asked = {part.split(":?")[0] for part in (ROOT / "docker-compose.yml").read_text().split("${") if ":?" in part}
     assert {name for name in asked if name.isupper()} <= example
