@@ -100,7 +100,10 @@ def _hold(folder: Path) -> None:
     """Be a user of the folder's servers; waits while a guardian is stopping them."""
     while folder not in _held:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            descriptor = os.open(folder / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError:  # a guardian has moved the folder away since the line above
+            continue
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         if os.fstat(descriptor).st_nlink:
             _held[folder] = descriptor
@@ -211,7 +214,10 @@ def _stop_all(folder: Path, durable: bool, running: list[_Server]) -> None:
         server.wait_until_ended()
     if not durable:
         shutil.rmtree((folder / "run").resolve(), ignore_errors=True)  # may lie elsewhere
-        shutil.rmtree(folder, ignore_errors=True)
+        # moved first, in one step: who comes now makes a folder of its own, and nothing of that is removed with this
+        gone = folder.with_name(f"{folder.name}.{os.getpid()}")
+        folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _take_over(folder: Path, servers: IO[str]) -> None:
