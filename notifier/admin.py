@@ -86,9 +86,11 @@ class EventAdmin(ReadOnlyAdmin):
             None,
             {
                 "fields": (
-                    ("event_type", "state", "order"),
-                    ("recipient_link", "source", "idempotency_key"),
-                    ("recorded", "settled", "expires"),
+                    ("event_type", "state"),
+                    ("order", "recipient_link"),
+                    ("source", "idempotency_key"),
+                    ("recorded", "settled"),
+                    "expires",
                 )
             },
         ),

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from channels import registry
 from channels.base import Channel, Message, Outcome
@@ -156,7 +156,11 @@ def _message(item: Claimed, parts: Mapping[str, str], address: Address) -> Messa
         parts=parts,
         address_id=address.id,
         event_type=row.event_type,
-        data={"order_id": row.order_id, "event_id": str(row.event_id)},
+        data={
+            "order_id": row.order_id,
+            "event_id": str(row.event_id),
+            "url": str(row.metadata.get("trackingUrl", "")),  # where a tap on the message leads
+        },
     )
 
 
@@ -189,7 +193,7 @@ def _finish(results: Sequence[DeliveryResult]) -> list[tuple[UUID, str]]:
     while True:
         try:
             return Delivery.objects.finish(results)
-        except DatabaseError as error:
+        except (OperationalError, InterfaceError) as error:  # anything else is a bug, and would only fail again
             if time.monotonic() > gives_up or connection.in_atomic_block:
                 raise
             log.warning("outcomes not written yet, trying again: %s", type(error).__name__)

@@ -34,7 +34,8 @@ def test_one_event_reaches_four_channels_once(sandbox: Sandbox, customer: Custom
     assert engine.status(event) == "SENT"
     assert engine.states(event) == {"EMAIL": "SENT", "IN_APP": "SENT", "PUSH": "SENT", "SMS": "SENT"}
     assert arrived(sandbox) == ["EMAIL", "PUSH", "SMS"]
-    assert InboxMessage.objects.get().user_id == ada.id
+    inbox = InboxMessage.objects.get()
+    assert (inbox.user_id, inbox.url) == (ada.id, "https://track.example/1")
     by_id = {str(d.id): d.channel for d in Delivery.objects.all()}
     assert {by_id[m["deliveryId"]] for m in sandbox.messages()} == {"EMAIL", "PUSH", "SMS"}
     assert all(d.provider and d.sent_at for d in Delivery.objects.all())
