@@ -2,5 +2,10 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 
-urlpatterns = [path("admin/", admin.site.urls), path("", include("notifier.api.urls"))]
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="admin:index")),  # whoever opens the bare address is staff
+    path("admin/", admin.site.urls),
+    path("", include("notifier.api.urls")),
+]

@@ -147,9 +147,11 @@ def show_addresses(demo: Demo) -> None:
     table.add_row("Shop counter", f"{demo.sandbox}/shop", "place an order and move it along")
     table.add_row("Messages", f"{demo.sandbox}/", "what the customers see")
     table.add_row("Admin", f"{demo.web}/admin/", f"log in as {demo.app.STAFF_LOGIN} with {demo.app.STAFF_PASSWORD}")
-    table.add_row("API", f"{demo.web}/api/docs", f"Authorization: Api-Key {demo.api_key}")
+    table.add_row("API", f"{demo.web}/api/docs", "all calls; its key stands below")
     table.add_row("Flower", demo.flower, "queues and workers")
     console.print(table)
+    # on a line of its own, never wrapped: it is there to be copied
+    console.print(f"Authorization: Api-Key {demo.api_key}", soft_wrap=True, highlight=False)
     console.print(f"Logs are in {os.path.relpath(demo.folder / 'logs')}. Ctrl-C stops everything.")
 
 
