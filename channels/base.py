@@ -6,6 +6,7 @@ import enum
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import ClassVar, TypeAlias
 
 from channels.errors import ChannelError, ProviderUnavailable
@@ -51,6 +52,36 @@ class Receipt:
 Outcome: TypeAlias = Receipt | ChannelError
 
 
+@dataclass(slots=True)
+class Permit:
+    """Leave to hand over `granted` messages now. With less than was wanted, asking again pays after `wait` seconds.
+
+    `reason` says why not all were granted: "breaker open", "rate limit" or "asked to wait". `trial`: the provider is
+    tried again after it failed, and what fails now costs a message none of its tries. After the send, `recovered`
+    says that the provider's breaker closed with it.
+    """
+
+    granted: int
+    wait: float = 0.0
+    reason: str = ""
+    provider: str = ""
+    trial: bool = False
+    recovered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """Was a message of unknown outcome taken? `since`: when the first attempt of that kind began."""
+
+    message: Message
+    since: datetime
+
+
+#: What a provider knows of an Inquiry: the messages it took that may be the one, oldest first (none: surely not
+#: taken); a ChannelError when it could not answer now; None where it cannot be asked at all.
+Finding: TypeAlias = Sequence[Receipt] | ChannelError | None
+
+
 class Provider:
     """A service that carries messages of one channel. Gets every setting as a keyword argument.
 
@@ -63,6 +94,10 @@ class Provider:
     def send(self, messages: Sequence[Message]) -> list[Outcome]:
         """Hand over messages; one outcome a message, in their order."""
         raise NotImplementedError
+
+    def ask(self, inquiries: Sequence[Inquiry]) -> list[Finding]:
+        """What became of messages whose outcome is unknown; one finding an inquiry, in their order."""
+        return [None for _ in inquiries]
 
 
 class Channel:
@@ -80,7 +115,16 @@ class Channel:
     def __init__(self, providers: Sequence[Provider]) -> None:
         self.providers = tuple(providers)
 
-    def send(self, messages: Sequence[Message]) -> list[Outcome]:
+    def permit(self, wanted: int) -> Permit:
+        """How many of `wanted` messages may be sent now."""
+        return Permit(wanted)
+
+    def ask(self, inquiries: Sequence[Inquiry]) -> list[Finding]:
+        """What the providers together know: any could have been the one that took a message."""
+        found = [provider.ask(inquiries) for provider in self.providers]
+        return [_together(findings) for findings in zip(*found, strict=True)] if found else [None for _ in inquiries]
+
+    def send(self, messages: Sequence[Message], permit: Permit | None = None) -> list[Outcome]:  # noqa: ARG002
         """One outcome a message. What one provider surely did not take, the next one is asked to carry."""
         outcomes: list[Outcome] = [ProviderUnavailable("no provider is configured") for _ in messages]
         waiting = list(range(len(messages)))
@@ -95,3 +139,12 @@ class Channel:
             if not waiting:
                 break
         return outcomes
+
+
+def _together(findings: Sequence[Finding]) -> Finding:
+    """Taken by one is taken; surely not taken only when each provider says so."""
+    taken = [receipt for finding in findings if isinstance(finding, Sequence) for receipt in finding]
+    unclear = [finding for finding in findings if not isinstance(finding, Sequence)]
+    if taken or not unclear:
+        return taken
+    return next((finding for finding in unclear if finding is not None), None)

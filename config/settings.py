@@ -129,6 +129,8 @@ MAX_CRASHES = 3  # attempts that ended with the process, before the row counts a
 FALLBACK_AFTER = {0: timedelta(seconds=3), 1: timedelta(minutes=5), 2: timedelta(minutes=30)}  # by priority
 DELIVERY_FAILED_WINDOW = timedelta(minutes=5)  # staff hear of one cause on one channel once in this time
 
+FAILPOINTS = text("NOTIFIER_FAILPOINTS") if DEBUG else ""  # a folder, for tests that kill (notifier/failpoints.py)
+
 CELERY_SOURCE = text("NOTIFIER_CELERY_SOURCE", "celery")  # idempotency keys are unique within a source
 
 # --- the shop, as its customers see it -------------------------------------------------------------------------

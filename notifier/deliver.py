@@ -18,7 +18,7 @@ from channels.errors import ChannelError, InvalidRecipient, MessageRejected, Pro
 from notifier.catalogue import event_types
 from notifier.models import Attempt, Delivery, new_id
 from notifier.plan import obstacle
-from notifier.querysets import AttemptRow, Candidate, DeliveryResult, Skip
+from notifier.querysets.deliveries import AttemptRow, Candidate, DeliveryResult, Skip
 from notifier.recipients import recipients
 from notifier.render import MessageContext, RenderError, render
 from notifier.states import AttemptOutcome, DeliveryStatus, SkipReason

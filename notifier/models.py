@@ -19,7 +19,9 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from notifier.catalogue import Priority
-from notifier.querysets import DeadLetterQuerySet, DeliveryQuerySet, EventQuerySet
+from notifier.querysets.dead_letters import DeadLetterQuerySet
+from notifier.querysets.deliveries import DeliveryQuerySet
+from notifier.querysets.events import EventQuerySet
 from notifier.states import (
     AttemptOutcome,
     DeadLetterStatus,

@@ -10,7 +10,7 @@ from django.db import connection, transaction
 
 from channels import registry
 from notifier.models import Delivery, NotificationEvent, new_id
-from notifier.querysets import AttemptRow, DeliveryResult
+from notifier.querysets.deliveries import AttemptRow, DeliveryResult
 from notifier.states import AttemptOutcome, DeliveryStatus
 
 SWEEP_LOCK = 0x5EE9  # pg_try_advisory_xact_lock: one sweeper at a time, whoever runs it

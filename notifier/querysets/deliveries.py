@@ -1,12 +1,8 @@
-"""Every status UPDATE of the system, and the claims. Set-based SQL: one statement for a batch, whatever its size.
-
-Only the database's clock counts. Every multi-row UPDATE that waits for locks takes them first in id order; a claim
-does not wait (SKIP LOCKED), so its order is free.
-"""
+"""Of deliveries and their attempts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,8 +11,10 @@ from uuid import UUID
 import orjson
 from django.db import connection, models
 
+from notifier.querysets.sql import execute
+
 if TYPE_CHECKING:
-    from notifier.models import DeadLetter, Delivery, NotificationEvent  # noqa: F401 - names in generic bases
+    from notifier.models import Delivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,72 +82,6 @@ class DeliveryResult:
     attempts: Sequence[AttemptRow] = field(default_factory=tuple)
 
 
-class EventQuerySet(models.QuerySet["NotificationEvent"]):
-    def claim_due(self, priorities: Sequence[int], limit: int, lease: timedelta) -> list[NotificationEvent]:
-        """Take up to `limit` due events of a lane into a new round; others that look skip them.
-
-        Walks the partial index event_due in its own order and stops at `limit`.
-        """
-        return list(
-            self.raw(
-                """
-                WITH due AS (
-                    SELECT id FROM notifier_notificationevent
-                    WHERE due_at <= statement_timestamp() AND priority = ANY(%s)
-                    ORDER BY priority, due_at LIMIT %s
-                    FOR UPDATE SKIP LOCKED
-                )
-                UPDATE notifier_notificationevent AS event
-                SET status = 'DISPATCHED', round = round + 1, due_at = NULL,
-                    lease_until = statement_timestamp() + %s * interval '1 second'
-                FROM due WHERE event.id = due.id
-                RETURNING event.*
-                """,
-                [list(priorities), limit, lease.total_seconds()],
-            )
-        )
-
-    def lease_expired(self, limit: int) -> list[tuple[UUID, int]]:
-        """(id, round) of events whose round was lost. Walks event_leased."""
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                SELECT id, round FROM notifier_notificationevent
-                WHERE lease_until < statement_timestamp() ORDER BY lease_until LIMIT %s
-                """,
-                [limit],
-            )
-            return list(cursor.fetchall())
-
-    def lock_unsettled(self, ids: Iterable[UUID]) -> list[NotificationEvent]:
-        """The dispatched events among these, locked in id order."""
-        return list(self.filter(id__in=list(ids), status="DISPATCHED").order_by("id").select_for_update())
-
-    def conclude(self, verdicts: Sequence[tuple[UUID, str]]) -> None:
-        """Give events that the caller has locked their final status."""
-        _execute(
-            """
-            UPDATE notifier_notificationevent AS event
-            SET status = verdict.status, settled_at = statement_timestamp(), due_at = NULL, lease_until = NULL
-            FROM unnest(%s::uuid[], %s::text[]) AS verdict(id, status) WHERE event.id = verdict.id
-            """,
-            [[i for i, _ in verdicts], [s for _, s in verdicts]],
-        )
-
-    def wait_until(self, dues: Sequence[tuple[UUID, datetime | None, bool]]) -> None:
-        """Set when events that the caller has locked are due (None: now); True ends their round's lease."""
-        _execute(
-            """
-            UPDATE notifier_notificationevent AS event
-            SET due_at = LEAST(event.due_at, COALESCE(due.at, statement_timestamp())),
-                lease_until = CASE WHEN due.release THEN NULL ELSE event.lease_until END
-            FROM unnest(%s::uuid[], %s::timestamptz[], %s::bool[]) AS due(id, at, release)
-            WHERE event.id = due.id
-            """,
-            [[i for i, _, _ in dues], [at for _, at, _ in dues], [release for _, _, release in dues]],
-        )
-
-
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def ready(self, event_ids: Sequence[UUID]) -> list[tuple[UUID, UUID, str]]:
         """(id, event id, channel) of what may be claimed now for these events. Uses (event, channel)'s index."""
@@ -199,7 +131,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
     def skip(self, skips: Sequence[Skip]) -> None:
         """QUEUED or RETRYING -> SKIPPED, for rows that the caller has locked."""
-        _execute(
+        execute(
             """
             UPDATE notifier_delivery AS delivery
             SET status = 'SKIPPED', skip_reason = skip.reason, detail = skip.detail,
@@ -247,17 +179,6 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
                 [limit],
             )
         )
-
-
-class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
-    def replay(self, ids: Sequence[UUID]) -> list[UUID]:
-        """FAILED -> QUEUED, closing the dead letter in the same statement; the events that are due again.
-
-        What is past its time to live, or whose event reached its recipient after all, stays where it is.
-        """
-        with connection.cursor() as cursor:
-            cursor.execute(_REPLAY, [list(ids)])
-            return [row[0] for row in cursor.fetchall()]
 
 
 _JSON_COLUMNS = {10, 12}  # Candidate.recipient, Candidate.metadata
@@ -321,35 +242,6 @@ WITH locked AS (
 )
 SELECT event_id, status FROM changed
 """  # noqa: S608
-
-_REPLAY = """
-WITH letters AS (
-    SELECT letter.id, letter.delivery_id FROM notifier_deadletter AS letter
-    JOIN notifier_delivery AS delivery ON delivery.id = letter.delivery_id
-    JOIN notifier_notificationevent AS event ON event.id = delivery.event_id
-    WHERE letter.id = ANY(%s) AND letter.status = 'OPEN' AND delivery.status = 'FAILED'
-      AND event.status IN ('FAILED', 'PARTIAL')
-      AND event.expires_at > statement_timestamp()
-    ORDER BY delivery.id FOR UPDATE OF letter, delivery SKIP LOCKED
-), closed AS (
-    UPDATE notifier_deadletter SET status = 'REPLAYED', closed_at = statement_timestamp()
-    FROM letters WHERE notifier_deadletter.id = letters.id
-), again AS (
-    UPDATE notifier_delivery
-    SET status = 'QUEUED', tries = 0, crashes = 0, due_at = statement_timestamp(), finished_at = NULL,
-        first_due_at = statement_timestamp(), detail = 'replayed'
-    FROM letters WHERE notifier_delivery.id = letters.delivery_id
-    RETURNING notifier_delivery.event_id
-)
-UPDATE notifier_notificationevent
-SET status = 'DISPATCHED', due_at = statement_timestamp(), settled_at = NULL
-WHERE id IN (SELECT event_id FROM again) RETURNING id
-"""
-
-
-def _execute(sql: str, params: list[Any]) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params)
 
 
 def _decoded(row: tuple[Any, ...]) -> tuple[Any, ...]:

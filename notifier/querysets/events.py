@@ -1,0 +1,81 @@
+"""Of events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from django.db import connection, models
+
+from notifier.querysets.sql import execute
+
+if TYPE_CHECKING:
+    from notifier.models import NotificationEvent
+
+
+class EventQuerySet(models.QuerySet["NotificationEvent"]):
+    def claim_due(self, priorities: Sequence[int], limit: int, lease: timedelta) -> list[NotificationEvent]:
+        """Take up to `limit` due events of a lane into a new round; others that look skip them.
+
+        Walks the partial index event_due in its own order and stops at `limit`.
+        """
+        return list(
+            self.raw(
+                """
+                WITH due AS (
+                    SELECT id FROM notifier_notificationevent
+                    WHERE due_at <= statement_timestamp() AND priority = ANY(%s)
+                    ORDER BY priority, due_at LIMIT %s
+                    FOR UPDATE SKIP LOCKED
+                )
+                UPDATE notifier_notificationevent AS event
+                SET status = 'DISPATCHED', round = round + 1, due_at = NULL,
+                    lease_until = statement_timestamp() + %s * interval '1 second'
+                FROM due WHERE event.id = due.id
+                RETURNING event.*
+                """,
+                [list(priorities), limit, lease.total_seconds()],
+            )
+        )
+
+    def lease_expired(self, limit: int) -> list[tuple[UUID, int]]:
+        """(id, round) of events whose round was lost. Walks event_leased."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT id, round FROM notifier_notificationevent
+                WHERE lease_until < statement_timestamp() ORDER BY lease_until LIMIT %s
+                """,
+                [limit],
+            )
+            return list(cursor.fetchall())
+
+    def lock_unsettled(self, ids: Iterable[UUID]) -> list[NotificationEvent]:
+        """The dispatched events among these, locked in id order."""
+        return list(self.filter(id__in=list(ids), status="DISPATCHED").order_by("id").select_for_update())
+
+    def conclude(self, verdicts: Sequence[tuple[UUID, str]]) -> None:
+        """Give events that the caller has locked their final status."""
+        execute(
+            """
+            UPDATE notifier_notificationevent AS event
+            SET status = verdict.status, settled_at = statement_timestamp(), due_at = NULL, lease_until = NULL
+            FROM unnest(%s::uuid[], %s::text[]) AS verdict(id, status) WHERE event.id = verdict.id
+            """,
+            [[i for i, _ in verdicts], [s for _, s in verdicts]],
+        )
+
+    def wait_until(self, dues: Sequence[tuple[UUID, datetime | None, bool]]) -> None:
+        """Set when events that the caller has locked are due (None: now); True ends their round's lease."""
+        execute(
+            """
+            UPDATE notifier_notificationevent AS event
+            SET due_at = LEAST(event.due_at, COALESCE(due.at, statement_timestamp())),
+                lease_until = CASE WHEN due.release THEN NULL ELSE event.lease_until END
+            FROM unnest(%s::uuid[], %s::timestamptz[], %s::bool[]) AS due(id, at, release)
+            WHERE event.id = due.id
+            """,
+            [[i for i, _, _ in dues], [at for _, at, _ in dues], [release for _, _, release in dues]],
+        )
