@@ -52,13 +52,12 @@ class Receipt:
 Outcome: TypeAlias = Receipt | ChannelError
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Permit:
     """Leave to hand over `granted` messages now. With less than was wanted, asking again pays after `wait` seconds.
 
     `reason` says why not all were granted: "breaker open", "rate limit" or "asked to wait". `trial`: the provider is
-    tried again after it failed, and what fails now costs a message none of its tries. After the send, `recovered`
-    says that the provider's breaker closed with it.
+    tried again after it failed, and what fails now costs a message none of its tries.
     """
 
     granted: int
@@ -66,7 +65,6 @@ class Permit:
     reason: str = ""
     provider: str = ""
     trial: bool = False
-    recovered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +117,16 @@ class Channel:
         """How many of `wanted` messages may be sent now."""
         return Permit(wanted)
 
+    def recovered(self) -> bool:
+        """True once after a send that closed a provider's breaker: what waits for the channel may come."""
+        return False
+
     def ask(self, inquiries: Sequence[Inquiry]) -> list[Finding]:
         """What the providers together know: any could have been the one that took a message."""
         found = [provider.ask(inquiries) for provider in self.providers]
         return [_together(findings) for findings in zip(*found, strict=True)] if found else [None for _ in inquiries]
 
-    def send(self, messages: Sequence[Message], permit: Permit | None = None) -> list[Outcome]:  # noqa: ARG002
+    def send(self, messages: Sequence[Message]) -> list[Outcome]:
         """One outcome a message. What one provider surely did not take, the next one is asked to carry."""
         outcomes: list[Outcome] = [ProviderUnavailable("no provider is configured") for _ in messages]
         waiting = list(range(len(messages)))
