@@ -16,6 +16,7 @@ from channels import registry
 from channels.base import Channel, Message, Outcome
 from channels.errors import ChannelError, InvalidRecipient, MessageRejected, ProviderUnavailable
 from notifier.catalogue import event_types
+from notifier.failpoints import hit
 from notifier.models import Attempt, Delivery, new_id
 from notifier.plan import obstacle
 from notifier.querysets.deliveries import AttemptRow, Candidate, DeliveryResult, Skip
@@ -63,12 +64,15 @@ def deliver(channel_name: str, ids: Sequence[UUID], *, again: bool, last_run: bo
         claimed = _claim(channel, slice_ids, again=again, crashed=crashed)
         if not claimed:
             continue
+        hit("deliver.claimed")
         _send(channel, claimed)
+        hit("deliver.sent")
         unreachable = _nothing_went_out(claimed)
         report.failed |= _record(channel, claimed, in_chord=unreachable and not last_run)
         if unreachable and not last_run:
             report.unreachable = True
             break
+        hit("deliver.recorded")
     return report
 
 

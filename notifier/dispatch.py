@@ -12,6 +12,7 @@ from django.db import transaction
 
 from channels import registry
 from notifier.catalogue import Priority, event_types
+from notifier.failpoints import hit
 from notifier.models import Delivery, NotificationEvent
 from notifier.plan import Planned, plan
 from notifier.recipients import recipients
@@ -43,6 +44,8 @@ def dispatch(lane: Lane) -> Round:
             return Round(lane)
         _plan_new(event for event in events if event.round == 1)
         ready = Delivery.objects.ready([event.id for event in events])
+        hit("dispatch.planned")
+    hit("dispatch.committed")
     deliveries: dict[str, list[str]] = defaultdict(list)
     for delivery_id, _, channel in ready:
         deliveries[channel].append(str(delivery_id))

@@ -61,6 +61,7 @@ class NotificationEvent(models.Model):
     metadata = models.JSONField(default=dict)
     status = models.CharField(max_length=10, choices=EventStatus, default=EventStatus.QUEUED)
     round = models.IntegerField(default=0, help_text="chords started; guards the event's own moves")
+    plan_failures = models.SmallIntegerField(default=0, db_default=0, help_text="rounds that ended in planning")
     recorded_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField(help_text="the type's time to live ends")
     due_at = models.DateTimeField(null=True, db_default=Now(), help_text="dispatch takes it from then on")
@@ -106,6 +107,8 @@ class Delivery(models.Model):
     attempt = models.IntegerField(default=0, help_text="claims; the fence against late writers")
     tries = models.IntegerField(default=0, help_text="attempts that count against the limit")
     crashes = models.IntegerField(default=0, help_text="attempts that ended with their process")
+    unknown_since = models.DateTimeField(null=True, help_text="start of the first attempt that may have gone out")
+    forced = models.BooleanField(default=False, db_default=False, help_text="replayed although overtaken or too late")
     provider = models.CharField(max_length=32, blank=True, default="")
     provider_message_id = models.CharField(max_length=200, blank=True, default="")
     first_due_at = models.DateTimeField(db_default=Now(), help_text="how long until a fallback counts from here")
@@ -122,6 +125,8 @@ class Delivery(models.Model):
         indexes = [
             # sweep: sends whose process is gone (DeliveryQuerySet.lease_expired)
             models.Index(fields=["lease_until"], name="delivery_leased", condition=models.Q(lease_until__isnull=False)),
+            # what comes back soon when a channel's provider has recovered (DeliveryQuerySet.wake)
+            models.Index(fields=["channel"], name="delivery_retrying", condition=models.Q(status="RETRYING")),
         ]
 
     def __str__(self) -> str:

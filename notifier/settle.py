@@ -13,6 +13,7 @@ from django.db import transaction
 from channels import registry
 from notifier.catalogue import EventType, event_types
 from notifier.dispatch import as_row
+from notifier.failpoints import hit
 from notifier.models import Delivery, NotificationEvent
 from notifier.plan import Planned, next_fallback
 from notifier.recipients import recipients
@@ -48,7 +49,10 @@ def settle(rounds: Iterable[tuple[UUID, int]], *, early: bool = False) -> bool:
         for event in events:
             current = event.round == wanted[event.id] and not early
             _decide(event, deliveries[event.id], reachable.get(event.id, NOBODY), decisions, current=current)
-        return _write(decisions)
+        hit("settle.deciding")
+        rings = _write(decisions)
+    hit("settle.committed")
+    return rings
 
 
 def status_of(event_type: EventType, deliveries: Sequence[Delivery]) -> EventStatus:

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from channels import registry
+from notifier.failpoints import hit
 from notifier.models import Delivery, NotificationEvent, new_id
 from notifier.querysets.deliveries import AttemptRow, DeliveryResult
 from notifier.states import AttemptOutcome, DeliveryStatus
@@ -31,6 +32,7 @@ def sweep() -> Swept:
         if not _alone():
             return Swept()
         freed = _free_sends()
+        hit("sweep.freeing")
         return Swept(NotificationEvent.objects.lease_expired(BATCH), freed)
 
 

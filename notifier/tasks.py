@@ -19,7 +19,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from channels.errors import ProviderUnavailable
 from notifier import deliver as delivering
 from notifier import dispatch as dispatching
-from notifier import doorbell, sweep
+from notifier import doorbell, failpoints, sweep
 from notifier import settle as settling
 from notifier.dispatch import Lane, Round
 from notifier.models import DeadLetter
@@ -39,6 +39,10 @@ class ReliableTask(Task):  # type: ignore[type-arg]
             return super().retry(*args, **kwargs)
         except Reject as error:
             raise Reject(error.args[0] if error.args else None, requeue=True) from error
+
+    def apply_async(self, *args: Any, **kwargs: Any) -> Any:
+        failpoints.hit(f"publish.{self.name.removeprefix('notifier.')}")
+        return super().apply_async(*args, **kwargs)
 
 
 def ring() -> None:
@@ -145,7 +149,7 @@ def deliver(self: Task[Any, Any], channel: str, ids: Sequence[str], *, urgent: b
         raise ProviderUnavailable(f"{channel}: nothing went out, trying again")
 
 
-@shared_task(name="notifier.settle")
+@shared_task(name="notifier.settle", base=ReliableTask)
 def settle(rounds: Sequence[tuple[str, int]]) -> None:
     """The chord's body, its errback, and the sweeper's: decide from the rows what became of these events."""
     if settling.settle([(UUID(event), number) for event, number in rounds]):
