@@ -8,6 +8,7 @@ from celery import Celery
 from celery.signals import worker_process_init
 
 from channels import registry
+from config.consumer import Pulse
 from notifier.render import precompile
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -15,6 +16,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 app = Celery("notifier")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+app.steps["consumer"].add(Pulse)
 
 
 @worker_process_init.connect
