@@ -31,12 +31,16 @@ from channels.providers.http_provider import HttpProvider
 
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 
-# https://firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode, as known on 2026-11-24.
+# https://firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode, as known on 2026-11-24. UNSPECIFIED_ERROR, and an
+# answer without a code of FCM's own, mean what the HTTP status means. docs/errors.md shows every table together.
 CODES: Mapping[str, type[ChannelError]] = {
     "INTERNAL": OutcomeUnknown,
     "INVALID_ARGUMENT": MessageRejected,  # or InvalidRecipient, when the token is what is wrong: see judge()
     "QUOTA_EXCEEDED": RateLimited,
-    "SENDER_ID_MISMATCH": InvalidRecipient,  # the token belongs to another sender
+    # The token belongs to another sender, or we run with another project's key. The latter would cost every device
+    # if the token were dropped. FCM's advice on dead tokens names UNREGISTERED and INVALID_ARGUMENT alone
+    # (https://firebase.google.com/docs/cloud-messaging/manage-tokens).
+    "SENDER_ID_MISMATCH": MessageRejected,
     "THIRD_PARTY_AUTH_ERROR": CredentialsRejected,  # our APNs certificate or web push key
     "UNAVAILABLE": ProviderUnavailable,
     "UNREGISTERED": InvalidRecipient,  # the app is gone; a plain 404 (wrong project) must not cost a device
@@ -44,7 +48,12 @@ CODES: Mapping[str, type[ChannelError]] = {
 
 
 class FcmProvider(HttpProvider):
-    """Options: `project_id`, `service_account_file` (a JSON key's path), `base_url`, `timeout` (seconds)."""
+    """Options: `project_id`, `service_account_file` (a JSON key's path), `base_url`, `timeout` (seconds).
+
+    FCM cannot be asked what became of a message: HTTP v1 has the method `send` and no other for messages
+    (https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages, as known on 2026-11-24). So a second
+    one replaces the first on the device: see build().
+    """
 
     name = "fcm"
     codes = CODES
@@ -90,7 +99,12 @@ class FcmProvider(HttpProvider):
             fcm_token=message.address,
             notification_title=message.parts["title"],
             notification_body=message.parts["body"],
-            data_payload={**message.data, "delivery_id": same, "event_type": message.event_type},
+            data_payload={
+                **message.data,
+                "delivery_id": same,
+                "attempt": str(message.attempt),
+                "event_type": message.event_type,
+            },
             android_config={"collapse_key": same, "notification": {"tag": same}},
             apns_config={"headers": {"apns-collapse-id": same}},
             webpush_config={"notification": {"tag": same}},

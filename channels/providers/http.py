@@ -192,9 +192,13 @@ def unanswered(error: Exception) -> ChannelError:
     return OutcomeUnknown(f"no answer: {type(error).__name__}")
 
 
+# RFC 9110, section 15, as of June 2022 (425: RFC 8470, 429: RFC 6585); docs/errors.md shows every table together.
 _BY_STATUS: Mapping[int, type[ChannelError]] = {
     401: CredentialsRejected,
+    402: CredentialsRejected,  # the account has to pay
     403: CredentialsRejected,
+    404: CredentialsRejected,  # no such account or project, or not the provider's address: it concerns no recipient
+    405: CredentialsRejected,  # as 404
     407: CredentialsRejected,
     408: ProviderUnavailable,  # our request did not arrive whole
     425: ProviderUnavailable,  # not even begun

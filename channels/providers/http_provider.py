@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, TypeVar
 
 from channels.base import Message, Outcome, Provider, Receipt
 from channels.errors import ChannelError, MessageRejected, OutcomeUnknown
@@ -12,6 +12,8 @@ from channels.providers import http, options
 
 # An address in a provider's own words: a mail address, or seven digits and more with the usual marks between
 _ADDRESS = re.compile(r"[^\s<>\"'(),;:]+@[^\s<>\"'(),;:]+|\+?\d(?:[\s().-]?\d){6,}")
+
+_T = TypeVar("_T")
 
 
 class HttpProvider(Provider):
@@ -62,26 +64,34 @@ class HttpProvider(Provider):
             return MessageRejected(f"could not be built: {type(error).__name__}")
 
     def _outcome(self, message: Message, answer: http.Answer) -> Outcome:
+        return self.understand(answer, message.address, self._receipt)
+
+    def _receipt(self, response: http.Response) -> Receipt | None:
+        receipt = self.receipt(response)
+        return None if receipt is None else Receipt(self.name, receipt, response.status)
+
+    def understand(
+        self, answer: http.Answer, address: str, read: Callable[[http.Response], _T | None]
+    ) -> _T | ChannelError:
+        """What `read` finds in the answer to a call about an address; for any other answer what it means.
+
+        Where `read` raises or finds None, a 2xx is not this provider's answer.
+        """
         if isinstance(answer, http.Response):
             try:
-                return self._read(message, answer)
+                if not _accepted(answer):
+                    return self._refusal(address, answer)
+                found = read(answer)
+                return self._unreadable(answer, "not an answer of this provider") if found is None else found
             except Exception as error:  # noqa: BLE001 - an answer of a shape that nobody foresaw
                 answer = self._unreadable(answer, type(error).__name__)
         answer.provider = self.name
         return answer
 
-    def _read(self, message: Message, response: http.Response) -> Outcome:
-        if not _accepted(response):
-            return self._refusal(message, response)
-        receipt = self.receipt(response)
-        if receipt is None:
-            return self._unreadable(response, "not an answer of this provider")
-        return Receipt(self.name, receipt, response.status)
-
-    def _refusal(self, message: Message, response: http.Response) -> ChannelError:
+    def _refusal(self, address: str, response: http.Response) -> ChannelError:
         code, words = self.problem(response)
         return self.judge(code, response)(
-            redacted(words, message.address),
+            redacted(words, address),
             code=code,
             status=response.status,
             provider=self.name,

@@ -15,17 +15,23 @@ import orjson
 from sendgrid.helpers.mail import Category, Content, CustomArg, From, Mail, Personalization, ReplyTo, To
 
 from channels.base import Message
-from channels.errors import ChannelError, InvalidRecipient
+from channels.errors import ChannelError, CredentialsRejected, InvalidRecipient
 from channels.providers import http, options
 from channels.providers.http_provider import HttpProvider
 
-# The fields that a 400 names when the recipient's address is what is wrong
+# SendGrid has no error codes: the status speaks, and with a 400 the field that it does not like
 # (https://docs.sendgrid.com/api-reference/mail-send/errors, as known on 2026-11-24).
 _RECIPIENT_FIELD = re.compile(r"personalizations\.0\.to(\.0(\.email)?)?")
+_SENDER_FIELD = re.compile(r"from(\..+)?|reply_to(\..+)?")
 
 
 class SendGridProvider(HttpProvider):
-    """Options: `api_key`, `sender` ("Name <address>"), `reply_to`, `base_url`, `timeout` (seconds)."""
+    """Options: `api_key`, `sender` ("Name <address>"), `reply_to`, `base_url`, `timeout` (seconds).
+
+    SendGrid cannot be asked what became of a mail. Its Email Activity API is an add-on to be bought, and answers
+    6 requests a minute (https://www.twilio.com/docs/sendgrid/api-reference/email-activity, as known on 2026-11-24):
+    too few for the mails of one outage. The event webhook tells instead, by our custom arguments.
+    """
 
     name = "sendgrid"
 
@@ -78,13 +84,22 @@ class SendGridProvider(HttpProvider):
 
     def problem(self, response: http.Response) -> tuple[str, str]:
         errors = response.json().get("errors") or []
-        field = next((error["field"] for error in errors if error.get("field")), "")
+        fields = [error["field"] for error in errors if error.get("field")]
+        # where both addresses are complained of, ours goes first: it must not cost the recipient's
+        field = next((field for field in fields if _SENDER_FIELD.fullmatch(field)), next(iter(fields), ""))
         return field, "; ".join(error.get("message", "") for error in errors)
 
     def judge(self, code: str, response: http.Response) -> type[ChannelError]:
-        """SendGrid has no codes; a 400 names the field it does not like."""
+        """By the status, and for a 400 by the field.
+
+        401 is also "Maximum credits exceeded", and 403 also a block after many bad requests: somebody must act or the
+        next month begin, and nothing is wrong with the mail
+        (https://support.sendgrid.com/hc/en-us/articles/18322114821403, as known on 2026-11-24).
+        """
         if response.status == HTTPStatus.BAD_REQUEST and _RECIPIENT_FIELD.fullmatch(code):
             return InvalidRecipient
+        if response.status == HTTPStatus.BAD_REQUEST and _SENDER_FIELD.fullmatch(code):
+            return CredentialsRejected  # our sender is invalid: all would fail
         return super().judge("", response)
 
     def retry_after(self, response: http.Response) -> float | None:

@@ -27,7 +27,7 @@ from channels.errors import (
 )
 from channels.providers import http, options
 
-_TRANSIENT = 400  # SMTP: 4xx may be tried again, 5xx is for good
+_TRANSIENT = 400  # RFC 5321, section 4.2.1: 4xx may be tried again, 5xx is for good
 _PERMANENT = 500
 _NO_SUCH_MAILBOX = frozenset({550, 551, 553})  # RFC 5321, section 4.2.3
 _AUTHENTICATION = frozenset({530, 534, 535, 538})  # RFC 4954, section 6
@@ -36,6 +36,8 @@ _AUTHENTICATION = frozenset({530, 534, 535, 538})  # RFC 4954, section 6
 class DjangoEmailProvider(Provider):
     """Options: `backend` (dotted path), `backend_options` (its keyword arguments), `sender` ("Name
     <address>"), `reply_to`, `timeout` (seconds: for each step of the protocol, and for starting another mail).
+
+    A mail server cannot be asked what became of a mail: SMTP has no command for it (RFC 5321, section 4.1.1).
     """
 
     name = "smtp"

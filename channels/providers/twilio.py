@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import time
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 from urllib.parse import urlencode, urlsplit
 
 from twilio.rest import Client  # type: ignore[import-untyped]
 
-from channels.base import Message
+from channels.base import Finding, Inquiry, Message, Receipt
 from channels.errors import (
     ChannelError,
     CredentialsRejected,
@@ -24,33 +29,60 @@ from channels.providers.http_provider import HttpProvider
 
 WEBHOOK_PATH = "/webhooks/twilio"
 
-# https://www.twilio.com/docs/api/errors, as known on 2026-11-24. Twilio says that codes may change: one that is
-# not here means what its HTTP status means.
+# https://www.twilio.com/docs/api/errors, as known on 2026-11-24; the ones that an answer to a create call can carry.
+# Codes from 30001 on mostly come later, by callback (docs/errors.md). Twilio says that codes may change
+# (its changelog of 2024-07-10): one that is not here means what its HTTP status means.
 CODES: Mapping[str, type[ChannelError]] = {
+    # the account: nothing goes out until somebody acts
+    "10001": CredentialsRejected,  # account not active: no money left, or suspended
+    "10002": CredentialsRejected,  # a trial account cannot do this
     "20003": CredentialsRejected,  # authentication failed
     "20005": CredentialsRejected,  # account not active
     "20404": CredentialsRejected,  # no such account
-    "20429": RateLimited,  # too many concurrent requests; surely not processed
+    "30002": CredentialsRejected,  # account suspended
+    "90010": CredentialsRejected,  # account not active
+    # our sender or callback address: all would fail, and no recipient is to blame
+    "21212": CredentialsRejected,  # our sender number is invalid
+    "21601": CredentialsRejected,  # our sender number cannot send SMS
+    "21603": CredentialsRejected,  # no sender
+    "21606": CredentialsRejected,  # our sender number cannot send SMS to this destination
+    "21609": CredentialsRejected,  # the callback's address is no URL: PUBLIC_URL is wrong
+    "21659": CredentialsRejected,  # our sender number is not a Twilio number
+    "21660": CredentialsRejected,  # our sender number belongs to another account
+    "21661": CredentialsRejected,  # our sender number cannot send SMS
+    "21701": CredentialsRejected,  # no such messaging service
+    "21703": CredentialsRejected,  # the messaging service has no sender
+    "21705": CredentialsRejected,  # no messaging service's id
+    # too much: surely not processed
+    "20429": RateLimited,  # too many concurrent requests
+    "21611": RateLimited,  # the sender's queue is full
+    "63017": RateLimited,  # too many messages a second over all accounts
+    "63038": RateLimited,  # the account's messages of 24 hours are used up
+    # Twilio's own trouble
     "20500": OutcomeUnknown,
     "20503": ProviderUnavailable,
+    # the recipient's number
     "21211": InvalidRecipient,  # not a phone number
     "21214": InvalidRecipient,  # cannot be reached
     "21217": InvalidRecipient,  # does not appear to be valid
+    "21265": InvalidRecipient,  # a short code, which takes no messages
     "21610": InvalidRecipient,  # the person answered STOP: nothing may be sent until START
     "21614": InvalidRecipient,  # not a mobile number
-    "21212": CredentialsRejected,  # our sender number is invalid: all would fail, an operator must act
-    "21603": CredentialsRejected,  # no sender
-    "21606": CredentialsRejected,  # our sender number cannot send SMS
-    "21659": CredentialsRejected,  # our sender number is not a Twilio number
-    "21660": CredentialsRejected,  # our sender number belongs to another account
+    "21635": InvalidRecipient,  # a landline
+    # this message to this number
     "21408": MessageRejected,  # not permitted to send to this country
     "21602": MessageRejected,  # no text
-    "21608": MessageRejected,  # a trial account, and the number is not verified
-    "21611": RateLimited,  # the sender's queue is full
+    "21604": MessageRejected,  # no recipient
+    "21608": MessageRejected,  # a trial account or one without a compliance profile, and the number is not verified
     "21612": MessageRejected,  # no route from our sender to this number
     "21617": MessageRejected,  # longer than 1,600 characters
-    "30002": CredentialsRejected,  # account suspended
 }
+
+# How the list of messages is read, see TwilioProvider.ask
+PAGE_SIZE = 100  # messages; Twilio gives 50 unless asked, and 1,000 at most
+PAGES = 5  # to one number since the inquiry's `since`: more were never sent to a person
+# Twilio's clock is not ours: `since` comes from our database. Its list is also not quite in order of creation.
+CLOCK_ALLOWANCE = timedelta(seconds=60)
 
 
 class TwilioProvider(HttpProvider):
@@ -76,14 +108,19 @@ class TwilioProvider(HttpProvider):
         account_sid = options.text(self.name, "account_sid", account_sid)
         auth_token = options.text(self.name, "auth_token", auth_token)
         sender = options.text(self.name, "sender", sender)
+        self._sender_id = sender
         self._sender = {"messaging_service_sid" if sender.startswith("MG") else "from_": sender}
         self._public_url = options.url(self.name, "public_url", public_url) if public_url else ""
         self._messages = Client(account_sid, auth_token, http_client=_Draft()).messages
 
     def build(self, message: Message) -> http.Request:
         callback = {"status_callback": self._callback(message)} if self._public_url else {}
+        return self._draft("create", to=message.address, body=message.parts["text"], **self._sender, **callback)
+
+    def _draft(self, method: str, **arguments: Any) -> http.Request:
+        """The request that a method of the SDK's messages would send."""
         try:
-            self._messages.create(to=message.address, body=message.parts["text"], **self._sender, **callback)
+            getattr(self._messages, method)(**arguments)
         except _BuiltError as built:
             return self._request(**built.call)
         raise TypeError("the SDK built no request")
@@ -96,18 +133,22 @@ class TwilioProvider(HttpProvider):
     def _request(
         self,
         *,
+        method: str,
         url: str,
-        data: Mapping[str, Any],
         headers: Mapping[str, str],
         auth: tuple[str, str],
+        params: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
         **_: object,
     ) -> http.Request:
         signature = base64.b64encode(":".join(auth).encode()).decode()
+        query = f"?{urlencode(params)}" if params else ""
         return http.Request(
-            self.base_url + urlsplit(url).path,
+            self.base_url + urlsplit(url).path + query,
             {**headers, "Authorization": f"Basic {signature}"},
-            urlencode(data, doseq=True).encode(),
-            timeout=self.timeout,
+            urlencode(data or {}, doseq=True).encode(),
+            method,
+            self.timeout,
         )
 
     def receipt(self, response: http.Response) -> str | None:
@@ -116,6 +157,142 @@ class TwilioProvider(HttpProvider):
     def problem(self, response: http.Response) -> tuple[str, str]:
         body = response.json()
         return str(body.get("code", "")), str(body.get("message", ""))
+
+    def ask(self, inquiries: Sequence[Inquiry]) -> list[Finding]:
+        """The messages of this text that Twilio took for these numbers; all numbers at once, within `timeout`.
+
+        Twilio takes no idempotency key and shows no StatusCallback, so a message is known by number, text, sender and
+        time. Its list (GET Messages.json, https://www.twilio.com/docs/messaging/api/message-resource, as known on
+        2026-11-24) can be filtered by To, From and DateSent; is newest first; and comes in pages of 1,000 at most with
+        a `next_page_uri`; dates are RFC 2822 in GMT. DateSent is not used: a message that is still queued has none,
+        and would be sent twice. Nor does Twilio promise that a message is listed at once: see docs/decisions.md.
+        """
+        searches: dict[str, _Search] = {}
+        for inquiry in inquiries:
+            address = inquiry.message.address
+            search = searches.setdefault(address, _Search(address, inquiry.since, self._first_page(address)))
+            search.since = min(search.since, inquiry.since)
+        self._search(list(searches.values()))
+        return [self._finding(inquiry, searches[inquiry.message.address]) for inquiry in inquiries]
+
+    def _first_page(self, address: str) -> http.Request:
+        return self._draft("page", to=address, page_size=PAGE_SIZE)
+
+    def _search(self, searches: Sequence[_Search]) -> None:
+        """Read page after page, until each has come to its `since`, failed, or the pages or the time are used up."""
+        deadline = time.monotonic() + self.timeout
+        for _ in range(PAGES):
+            open_ones = [search for search in searches if search.request]
+            left = deadline - time.monotonic()
+            if not open_ones or left <= 0:
+                break
+            answers = http.post_all([replace(search.request, timeout=left) for search in open_ones if search.request])
+            for search, answer in zip(open_ones, answers, strict=True):
+                self._advance(search, self.understand(answer, search.address, _Page.read))
+
+    def _advance(self, search: _Search, page: _Page | ChannelError) -> None:
+        request, search.request = search.request, None
+        if isinstance(page, ChannelError):
+            search.failure = page
+            return
+        search.taken.update((taken.sid, taken) for taken in page.messages)
+        # By the time of sending, since the list may be in its order: what follows was sent, thus created, earlier.
+        # A message without one says nothing: it may have waited in the queue since long before.
+        reached = any(taken.sent and taken.sent < search.since - CLOCK_ALLOWANCE for taken in page.messages)
+        if request and page.following and not reached:
+            search.request = replace(request, url=self.base_url + page.following)
+
+    def _finding(self, inquiry: Inquiry, search: _Search) -> Finding:
+        text = _essence(inquiry.message.parts.get("text", ""))
+        near = [taken for taken in search.taken.values() if self._may_be(taken, inquiry)]
+        # the list is the other way round, and its dates know no fractions of a second
+        same = sorted((taken for taken in reversed(near) if _essence(taken.body) == text), key=lambda one: one.created)
+        if same:
+            # Also "failed", "undelivered" and "canceled": Twilio took it, and what became of it on the way to the
+            # phone is a receipt's matter. To send it again because of that is not what was asked here.
+            return [Receipt(self.name, taken.sid) for taken in same]
+        if search.failure:
+            return search.failure
+        if search.request:
+            return OutcomeUnknown("too many messages to this number to read in time", provider=self.name)
+        if any(not taken.body for taken in near):
+            return OutcomeUnknown("the account hides its messages' texts", provider=self.name)
+        return []
+
+    def _may_be(self, taken: _Taken, inquiry: Inquiry) -> bool:
+        return (
+            taken.outbound
+            and taken.to == inquiry.message.address
+            and self._sender_id in taken.senders
+            and taken.created >= inquiry.since - CLOCK_ALLOWANCE
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A message as Twilio lists it. `sent` is None while it is queued."""
+
+    sid: str
+    to: str
+    senders: tuple[str | None, str | None]
+    body: str
+    outbound: bool
+    created: datetime
+    sent: datetime | None
+
+    @classmethod
+    def read(cls, row: Mapping[str, Any]) -> _Taken:
+        return cls(
+            sid=row["sid"],
+            to=row["to"],
+            senders=(row["from"], row["messaging_service_sid"]),
+            body=row["body"] or "",
+            outbound=row["direction"] == "outbound-api",
+            created=_moment(row["date_created"]),
+            sent=_moment(row["date_sent"]) if row["date_sent"] else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A page of the list, and the path of the one that follows (empty: the list ends)."""
+
+    messages: Sequence[_Taken]
+    following: str
+
+    @classmethod
+    def read(cls, response: http.Response) -> _Page:
+        body = response.json()
+        following = body["next_page_uri"] or ""
+        if following and not following.startswith("/"):
+            raise ValueError("the next page is elsewhere")  # our credentials go nowhere else
+        return cls([_Taken.read(row) for row in body["messages"]], following)
+
+
+@dataclass(slots=True)
+class _Search:
+    """What is found of one number. `request` is the next page's, None when there is no more to read."""
+
+    address: str
+    since: datetime
+    request: http.Request | None
+    taken: dict[str, _Taken] = field(default_factory=dict)  # by sid, newest first: pages may overlap
+    failure: ChannelError | None = None
+
+
+def _moment(date: str) -> datetime:
+    moment = parsedate_to_datetime(date)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # "-0000" means UTC of an unknown place
+
+
+def _essence(text: str) -> str:
+    """Letters and digits alone, without marks.
+
+    A messaging service's Smart Encoding, on by default, turns quotes, dashes and spaces into plain ones
+    (https://www.twilio.com/blog/copilot-just-got-even-smarter-announcing-smart-encoding-html, of 2017-05-10); nobody
+    says whether the list shows the text before or after.
+    """
+    return "".join(character for character in unicodedata.normalize("NFKD", text) if character.isalnum())
 
 
 class _BuiltError(Exception):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from channels.base import Message, Receipt
+from channels.base import Inquiry, Message, Receipt
 from channels.errors import (
     ChannelError,
     CredentialsRejected,
@@ -78,7 +78,12 @@ def test_push_as_fcm_gets_it(wire: Wire, account: Path, push: Message) -> None:
         "message": {
             "token": "device-token",
             "notification": {"title": "Shipped", "body": "On its way"},
-            "data": {"url": "https://shop.example/orders/1", "delivery_id": same, "event_type": "ORDER_SHIPPED"},
+            "data": {
+                "url": "https://shop.example/orders/1",
+                "delivery_id": same,
+                "attempt": "1",
+                "event_type": "ORDER_SHIPPED",
+            },
             "android": {"collapse_key": same, "notification": {"tag": same}},
             "apns": {"headers": {"apns-collapse-id": same}},
             "webpush": {"notification": {"tag": same}},
@@ -139,7 +144,7 @@ def test_rejected_token_is_not_used_again(wire: Wire, account: Path, push: Messa
         (wires.answer(400, b'{"error": "invalid_grant"}'), CredentialsRejected),
         (wires.answer(401, b'{"error": "invalid_client"}'), CredentialsRejected),
         (wires.answer(403), CredentialsRejected),
-        (wires.answer(404), ProviderUnavailable),
+        (wires.answer(404), CredentialsRejected),
         (wires.answer(429, b"", {"Retry-After": "9"}), RateLimited),
         (wires.answer(500), ProviderUnavailable),
         (wires.answer(503), ProviderUnavailable),
@@ -185,9 +190,9 @@ def violation(field: str) -> bytes:
     ("status", "body", "meaning"),
     [
         (404, error("NOT_FOUND", errorCode="UNREGISTERED"), InvalidRecipient),
-        (404, error("NOT_FOUND", "project not found"), MessageRejected),
-        (404, b"<html>", MessageRejected),
-        (403, error("PERMISSION_DENIED", errorCode="SENDER_ID_MISMATCH"), InvalidRecipient),
+        (404, error("NOT_FOUND", "project not found"), CredentialsRejected),
+        (404, b"<html>", CredentialsRejected),
+        (403, error("PERMISSION_DENIED", errorCode="SENDER_ID_MISMATCH"), MessageRejected),
         (403, error("PERMISSION_DENIED"), CredentialsRejected),
         (400, violation("message.token"), InvalidRecipient),
         (400, violation("message.data"), MessageRejected),
@@ -250,13 +255,22 @@ def test_sandbox_takes_it(sandbox: Sandbox, push: Message) -> None:
     assert isinstance(receipt, Receipt)
     [row] = sandbox.accepted()
     assert (row["to"], row["title"], row["deliveryId"]) == ("device-token", "Shipped", push.delivery_id)
+    assert row["attempt"] == push.attempt
     assert receipt.provider_message_id == row["providerMessageId"]
 
 
-@pytest.mark.parametrize("address", ["unregistered-1", "mismatch-1", ""])
-def test_sandbox_refuses(sandbox: Sandbox, push: Message, address: str) -> None:
+@pytest.mark.parametrize(
+    ("address", "meaning"),
+    [("unregistered-1", InvalidRecipient), ("mismatch-1", MessageRejected), ("", MessageRejected)],
+)
+def test_sandbox_refuses(sandbox: Sandbox, push: Message, address: str, meaning: type[ChannelError]) -> None:
     [outcome] = provider(sandbox.url, sandbox.account).send([replace(push, address=address)])
-    assert type(outcome) is (InvalidRecipient if address else MessageRejected)
+    assert type(outcome) is meaning
+
+
+def test_fcm_cannot_be_asked(wire: Wire, account: Path, push: Message) -> None:
+    assert provider(wire.url, account).ask([Inquiry(push, datetime.now(UTC))]) == [None]
+    assert wire.calls == []
 
 
 @pytest.mark.parametrize(

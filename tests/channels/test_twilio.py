@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from channels.base import Message, Receipt
+from channels.base import Inquiry, Message, Receipt
 from channels.errors import (
     ChannelError,
     CredentialsRejected,
@@ -22,11 +25,11 @@ from channels.errors import (
     RateLimited,
 )
 from channels.providers.http_provider import redacted
-from channels.providers.twilio import CODES, TwilioProvider
+from channels.providers.twilio import CLOCK_ALLOWANCE, CODES, PAGE_SIZE, PAGES, TwilioProvider
 from sandbox import credentials
 from tests.channels import wire as wires
 from tests.channels.conftest import Sandbox
-from tests.channels.wire import Wire
+from tests.channels.wire import HttpHandler, Wire
 
 
 def provider(base_url: str, **options: Any) -> TwilioProvider:
@@ -220,3 +223,276 @@ def test_sandbox_fails(
 def test_sandbox_refuses_wrong_credentials(sandbox: Sandbox, sms: Message, wrong: dict[str, str]) -> None:
     [error] = provider(sandbox.url, **wrong).send([sms])
     assert type(error) is CredentialsRejected
+
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+LIST = f"/2010-04-01/Accounts/{credentials.TWILIO_ACCOUNT_SID}/Messages.json"
+
+
+def listed(sms: Message, sid: str = "SM1", age: float = 0.0, **fields: Any) -> dict[str, Any]:
+    """A message as Twilio lists it, created and sent `age` seconds before NOW."""
+    date = format_datetime(NOW - timedelta(seconds=age))
+    return {
+        "sid": sid,
+        "to": sms.address,
+        "from": credentials.TWILIO_FROM,
+        "messaging_service_sid": None,
+        "body": sms.parts["text"],
+        "direction": "outbound-api",
+        "status": "delivered",
+        "date_created": date,
+        "date_sent": date,
+        **fields,
+    }
+
+
+def pages(*contents: list[dict[str, Any]]) -> wires.Act:
+    """Answers with the page that the request asks for, by Twilio's token."""
+
+    def act(handler: HttpHandler) -> bool:
+        number = int(dict(parse_qsl(urlsplit(handler.call.path).query)).get("PageToken", "0"))
+        following = f"{LIST}?PageSize=100&PageToken={number + 1}" if number + 1 < len(contents) else None
+        body = {"messages": contents[number], "next_page_uri": following}
+        return wires.answer(200, json.dumps(body).encode())(handler)
+
+    return act
+
+
+def sids(finding: object) -> list[str]:
+    assert isinstance(finding, list)
+    assert all(isinstance(receipt, Receipt) and receipt.provider == "twilio" for receipt in finding)
+    return [receipt.provider_message_id for receipt in finding]
+
+
+def test_asking_as_twilio_gets_it(wire: Wire, sms: Message) -> None:
+    wire.act = pages([listed(sms)])
+    assert provider(wire.url).ask([Inquiry(sms, NOW)]) == [[Receipt("twilio", "SM1")]]
+    [call] = wire.calls
+    assert urlsplit(call.path).path == LIST
+    # no DateSent: a message that is still queued has none
+    assert dict(parse_qsl(urlsplit(call.path).query)) == {"To": sms.address, "PageSize": str(PAGE_SIZE)}
+    signature = base64.b64decode(call.headers["Authorization"].removeprefix("Basic ")).decode()
+    assert signature == f"{credentials.TWILIO_ACCOUNT_SID}:{credentials.TWILIO_AUTH_TOKEN}"
+
+
+def test_nothing_to_ask_calls_nobody(wire: Wire) -> None:
+    assert provider(wire.url).ask([]) == []
+    assert wire.calls == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"status": "queued", "date_sent": None}, id="queued"),
+        pytest.param({"status": "accepted", "date_sent": None}, id="accepted"),
+        pytest.param({"status": "failed"}, id="failed"),
+        pytest.param({"status": "undelivered"}, id="undelivered"),
+        pytest.param({"status": "canceled", "date_sent": None}, id="canceled"),
+        pytest.param({"messaging_service_sid": "MG9"}, id="also-in-a-service"),
+        pytest.param({"date_created": "Tue, 24 Nov 2026 11:59:30 -0000"}, id="a-clock-behind-ours"),
+        pytest.param({"body": "Gr\u00fc\u00dfe\u00a0& mehr"}, id="smart-encoding"),
+    ],
+)
+def test_message_was_taken(wire: Wire, sms: Message, fields: dict[str, Any]) -> None:
+    wire.act = pages([listed(sms, **fields)])
+    [finding] = provider(wire.url).ask([Inquiry(sms, NOW)])
+    assert sids(finding) == ["SM1"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"to": "+12025550124"}, id="another-number"),
+        pytest.param({"body": "Another text"}, id="another-text"),
+        pytest.param({"from": "+12025550199"}, id="another-sender"),
+        pytest.param({"direction": "outbound-reply"}, id="a-reply"),
+        pytest.param({"direction": "inbound"}, id="inbound"),
+        pytest.param({"age": CLOCK_ALLOWANCE.total_seconds() + 1}, id="before"),
+    ],
+)
+def test_another_message_is_not_the_one(wire: Wire, sms: Message, fields: dict[str, Any]) -> None:
+    wire.act = pages([listed(sms, **fields)])
+    assert provider(wire.url).ask([Inquiry(sms, NOW)]) == [[]]
+
+
+def test_messaging_service_as_sender_is_asked_for(wire: Wire, sms: Message) -> None:
+    taken = listed(sms, **{"from": None, "messaging_service_sid": "MG123"})
+    wire.act = pages([listed(sms, "SM0"), taken])
+    [finding] = provider(wire.url, sender="MG123").ask([Inquiry(sms, NOW)])
+    assert sids(finding) == ["SM1"]
+
+
+def test_same_texts_come_oldest_first(wire: Wire, sms: Message) -> None:
+    """Dates know whole seconds alone; within one, the list's own order counts."""
+    wire.act = pages([listed(sms, "SM3", -1), listed(sms, "SM2"), listed(sms, "SM1"), listed(sms, "SM0", 1)])
+    [finding] = provider(wire.url).ask([Inquiry(sms, NOW)])
+    assert sids(finding) == ["SM0", "SM1", "SM2", "SM3"]
+
+
+def test_number_is_asked_once_for_several_messages(wire: Wire, sms: Message) -> None:
+    other = replace(sms, delivery_id="other", parts={"text": "Delivered"})
+    elsewhere = replace(sms, address="+12025550124")
+    wire.act = pages([listed(other, "SM2", 300), listed(sms, "SM1", 500)])
+    asked = [
+        Inquiry(sms, NOW - timedelta(seconds=500)),
+        Inquiry(other, NOW - timedelta(seconds=300)),
+        Inquiry(elsewhere, NOW),
+        Inquiry(sms, NOW),
+    ]
+    found = provider(wire.url).ask(asked)
+    assert [sids(finding) for finding in found] == [["SM1"], ["SM2"], [], []]
+    assert len(wire.calls) == 2
+
+
+def test_pages_are_followed_until_the_time_is_reached(wire: Wire, sms: Message) -> None:
+    other = replace(sms, parts={"text": "Another"})
+    wire.act = pages(
+        # those that wait have no date of sending, and say nothing of those that follow
+        [listed(other, "SM4"), listed(other, "SM3", 900, date_sent=None)],
+        [listed(other, "SM3", 900, date_sent=None), listed(sms, "SM2", 5)],
+        [listed(sms, "SM1", 10), listed(other, "SM0", 900)],
+        [listed(sms, "SM-1", 9000)],
+    )
+    [finding] = provider(wire.url).ask([Inquiry(sms, NOW - timedelta(seconds=20))])
+    assert sids(finding) == ["SM1", "SM2"]
+    assert len(wire.calls) == 3
+
+
+def test_too_many_pages_leave_it_open(wire: Wire, sms: Message) -> None:
+    other = replace(sms, parts={"text": "Another"})
+    wire.act = pages(*[[listed(other, f"SM{n}")] for n in range(PAGES + 1)])
+    [finding] = provider(wire.url).ask([Inquiry(sms, NOW)])
+    assert type(finding) is OutcomeUnknown
+    assert finding.provider == "twilio"
+    assert len(wire.calls) == PAGES
+
+
+def test_asking_ends_in_time(wire: Wire, sms: Message) -> None:
+    other = replace(sms, parts={"text": "Another"})
+    page = pages(*[[listed(other, f"SM{n}")] for n in range(PAGES)])
+
+    def slowly(handler: HttpHandler) -> bool:
+        handler.server.released.wait(0.2)
+        return page(handler)
+
+    wire.act = slowly
+    began = time.monotonic()
+    [finding] = provider(wire.url, timeout=0.5).ask([Inquiry(sms, NOW)])
+    assert isinstance(finding, ChannelError)
+    assert time.monotonic() - began < 0.2 * PAGES
+
+
+def test_hidden_text_leaves_it_open(wire: Wire, sms: Message) -> None:
+    """An account may have Twilio keep no texts."""
+    wire.act = pages([listed(sms, body="")])
+    [finding] = provider(wire.url).ask([Inquiry(sms, NOW)])
+    assert type(finding) is OutcomeUnknown
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "meaning"),
+    [
+        (401, b'{"code": 20003}', CredentialsRejected),
+        (404, b'{"code": 20404}', CredentialsRejected),
+        (429, b'{"code": 20429}', RateLimited),
+        (500, b"<html>", OutcomeUnknown),
+        (503, b'{"code": 20503}', ProviderUnavailable),
+        (200, b"<html>", OutcomeUnknown),
+        (200, b'{"messages": null, "next_page_uri": null}', OutcomeUnknown),
+        (200, b'{"messages": [{"sid": "SM1"}], "next_page_uri": null}', OutcomeUnknown),
+        (200, b'{"messages": [], "next_page_uri": "https://elsewhere.example/"}', OutcomeUnknown),
+    ],
+)
+def test_answer_that_is_no_list(
+    wire: Wire, sms: Message, status: int, body: bytes, meaning: type[ChannelError]
+) -> None:
+    wire.act = wires.answer(status, body)
+    [finding] = provider(wire.url).ask([Inquiry(sms, NOW)])
+    assert type(finding) is meaning
+    assert (finding.provider, finding.status) == ("twilio", status)
+
+
+@pytest.mark.parametrize("act", [wires.reset, wires.stop_half_way], ids=["reset", "half"])
+def test_list_without_an_answer(wire: Wire, sms: Message, act: wires.Act) -> None:
+    wire.act = act
+    [finding] = provider(wire.url).ask([Inquiry(sms, NOW)])
+    assert type(finding) is OutcomeUnknown
+
+
+def test_list_out_of_reach(sms: Message) -> None:
+    [finding] = provider(wires.unused()).ask([Inquiry(sms, NOW)])
+    assert type(finding) is ProviderUnavailable
+
+
+def test_failure_later_in_the_list_takes_nothing_back(wire: Wire, sms: Message) -> None:
+    other = replace(sms, parts={"text": "Another"})
+    first = pages([listed(sms)], [])
+
+    def act(handler: HttpHandler) -> bool:
+        return wires.reset(handler) if "PageToken" in handler.call.path else first(handler)
+
+    wire.act = act
+    found, unclear = provider(wire.url).ask([Inquiry(sms, NOW), Inquiry(other, NOW)])
+    assert sids(found) == ["SM1"]
+    assert type(unclear) is OutcomeUnknown
+
+
+def ask_sandbox(sandbox: Sandbox, *messages: Message) -> list[Any]:
+    since = datetime.now(UTC) - timedelta(seconds=5)
+    return provider(sandbox.url, timeout=0.5).ask([Inquiry(message, since) for message in messages])
+
+
+@pytest.mark.parametrize(
+    ("mode", "fault", "taken"),
+    [
+        ("accept_then_drop", {}, True),
+        ("timeout", {"accept": True}, True),
+        ("status", {"status": 500, "accept": True}, True),
+        ("status", {"status": 503}, False),
+        ("timeout", {}, False),
+        ("reset", {}, False),
+    ],
+)
+def test_sandbox_knows_what_it_took(
+    sandbox: Sandbox, sms: Message, mode: str, fault: dict[str, Any], taken: bool
+) -> None:
+    sandbox.fail("twilio", mode, **fault)
+    [error] = provider(sandbox.url, timeout=0.5).send([sms])
+    assert isinstance(error, ChannelError)
+    [finding] = ask_sandbox(sandbox, sms)
+    assert sids(finding) == [row["providerMessageId"] for row in sandbox.accepted()]
+    assert bool(finding) is taken
+
+
+def test_sandbox_took_two_of_the_same_text(sandbox: Sandbox, sms: Message) -> None:
+    sent = provider(sandbox.url).send([sms])
+    sent += provider(sandbox.url).send([replace(sms, delivery_id="another", attempt=2)])
+    [finding] = ask_sandbox(sandbox, sms)
+    assert sids(finding) == [receipt.provider_message_id for receipt in sent if isinstance(receipt, Receipt)]
+
+
+def test_sandbox_lists_in_pages(sandbox: Sandbox, sms: Message) -> None:
+    other = replace(sms, parts={"text": "Another"})
+    [first] = provider(sandbox.url).send([sms])
+    for _ in range(3):
+        provider(sandbox.url).send([other] * (PAGE_SIZE // 2))
+    [finding] = ask_sandbox(sandbox, sms)
+    assert finding == [replace(first, status=None)]
+
+
+@pytest.mark.parametrize(
+    ("mode", "fault", "meaning"),
+    [
+        ("status", {"status": 503}, ProviderUnavailable),
+        ("rate_limit", {}, RateLimited),
+        ("timeout", {}, OutcomeUnknown),
+        ("reset", {}, OutcomeUnknown),
+    ],
+)
+def test_sandbox_cannot_list(
+    sandbox: Sandbox, sms: Message, mode: str, fault: dict[str, Any], meaning: type[ChannelError]
+) -> None:
+    sandbox.fail("twilio", mode, operation="list", address=sms.address, **fault)
+    finding, other = ask_sandbox(sandbox, sms, replace(sms, address="+12025550124"))
+    assert type(finding) is meaning
+    assert other == []
