@@ -1,8 +1,11 @@
 """A stand-in for SendGrid, Twilio and FCM on loopback: `python -m uvicorn sandbox.app:app --port 9000`.
 
 It answers as they do, keeps what arrived, misbehaves on request (PUT /faults), and shows messages at / as a
-person would see them. SANDBOX_LOG names a file to which every message is appended as a line of JSON: a tool
-for tests, which then holds addresses and bodies.
+person would see them. Memory is bounded: SANDBOX_CAPACITY messages, the newest SANDBOX_BODIES of them whole.
+
+SANDBOX_LOG names a file that is a tool for tests: to it every accepted message is appended, before its answer goes
+out, as a line of JSON: provider, channel, deliveryId, attempt (null where none was passed), eventType, to, at
+(milliseconds since 1970), providerMessageId.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sandbox import faults, google, messages, shop
+from sandbox import faults, google, messages, shop, store
 from sandbox.fcm import Fcm
 from sandbox.sendgrid import SendGrid
 from sandbox.store import Store
@@ -85,12 +88,17 @@ def create_app(environment: Mapping[str, str]) -> ASGIApp:
             Route("/faults", faults.clear, methods=["DELETE"]),
             Route("/messages", messages.listing, methods=["GET"]),
             Route("/messages", messages.clear, methods=["DELETE"]),
+            Route("/rates", messages.rates),
             Route("/messages/stream", messages.stream),
             Route("/messages/{id}/html", messages.html),
         ],
     )
     log = environment.get("SANDBOX_LOG", "")
-    app.state.store = Store(Path(log) if log else None)
+    app.state.store = Store(
+        Path(log) if log else None,
+        int(environment.get("SANDBOX_CAPACITY") or store.CAPACITY),
+        int(environment.get("SANDBOX_BODIES") or store.BODIES),
+    )
     app.state.faults = faults.Faults()
     app.state.shop = shop.Shop(environment)
     return WithTransport(app)

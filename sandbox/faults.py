@@ -8,7 +8,7 @@ import os
 import random
 import socket
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 PROVIDERS = ("sendgrid", "twilio", "fcm", "google")
+OPERATIONS = ("create", "list", "all")
 MODES = ("status", "latency", "timeout", "reset", "rate_limit", "accept_then_drop")
 LINGER_ZERO = struct.pack("ii", 1, 0)  # closing then sends RST in place of FIN
 
@@ -31,7 +32,7 @@ class Fault:
     cuts then); `reset` cuts the connection; `accept_then_drop` takes the message and then cuts. `accept`
     makes `status` and `timeout` take the message too, which the caller cannot know. `error_rate` (0 to 1) is
     the share of calls hit, `times` the number of hits after which it heals, `code` the provider's own error
-    code.
+    code. `operation`: which calls, those that `create` a message, Twilio's that `list` them, or `all`.
     """
 
     provider: str
@@ -44,6 +45,7 @@ class Fault:
     retry_after: float | None = None
     code: str = ""
     accept: bool = False
+    operation: str = "create"
 
     @property
     def accepts(self) -> bool:
@@ -57,18 +59,21 @@ FIELDS = get_type_hints(Fault)
 
 
 class Faults:
-    """The faults in force, one per provider and address; an address's own goes before its provider's."""
+    """The faults in force, one per provider, address and operation.
+
+    An address's own goes before its provider's, and one for the operation before one for all.
+    """
 
     def __init__(self) -> None:
-        self._faults: dict[tuple[str, str], Fault] = {}
+        self._faults: dict[tuple[str, str, str], Fault] = {}
         self.deduplicate = False
 
     def put(self, fault: Fault) -> None:
-        self._faults[fault.provider, fault.address] = fault
+        self._faults[fault.provider, fault.address, fault.operation] = fault
 
     def get(self, provider: str) -> Fault | None:
-        """The fault of the provider as a whole."""
-        return self._faults.get((provider, ""))
+        """The fault of the provider as a whole, where it takes messages."""
+        return self._find(provider, ("",), "create")
 
     def clear(self, provider: str = "") -> None:
         """Heal one provider, or (empty) everything, deduplication included."""
@@ -76,16 +81,19 @@ class Faults:
             self.deduplicate = False
         self._faults = {key: fault for key, fault in self._faults.items() if provider and key[0] != provider}
 
-    def strike(self, provider: str, addresses: Collection[str]) -> Fault | None:
+    def _find(self, provider: str, addresses: Iterable[str], operation: str) -> Fault | None:
+        keys = ((provider, address, kind) for address in addresses for kind in (operation, "all"))
+        return next((self._faults[key] for key in keys if key in self._faults), None)
+
+    def strike(self, provider: str, addresses: Collection[str], operation: str = "create") -> Fault | None:
         """The fault that hits this call, counted; None for a call that goes well."""
-        candidates = (self._faults.get((provider, address)) for address in (*addresses, ""))
-        fault = next((fault for fault in candidates if fault), None)
+        fault = self._find(provider, (*addresses, ""), operation)
         if fault is None or random.random() >= fault.error_rate:  # noqa: S311 - chance, not secrecy
             return None
         if fault.times is not None:
             fault.times -= 1
             if fault.times <= 0:
-                self._faults.pop((fault.provider, fault.address), None)
+                self._faults.pop((fault.provider, fault.address, fault.operation), None)
         return fault
 
     def as_json(self) -> dict[str, Any]:
@@ -112,7 +120,7 @@ def parse(body: Any) -> Fault:
 
 
 def _convert(name: str, value: Any) -> Any:
-    if name in ("provider", "mode", "address", "code"):
+    if name in ("provider", "mode", "address", "code", "operation"):
         return str(value)
     if name == "accept":
         return bool(value)
@@ -122,6 +130,8 @@ def _convert(name: str, value: Any) -> Any:
 def _check(fault: Fault) -> None:
     if fault.mode not in MODES:
         raise HTTPException(400, f"mode must be one of {', '.join(MODES)}")
+    if fault.operation not in OPERATIONS:
+        raise HTTPException(400, f"operation must be one of {', '.join(OPERATIONS)}")
     if fault.status not in {status.value for status in http.HTTPStatus if status >= 400}:
         raise HTTPException(400, "status must be an HTTP error status")
     if not 0 <= fault.error_rate <= 1:

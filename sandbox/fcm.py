@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from sandbox import credentials
-from sandbox.provider import Provider, Refusal, bearer, decode, envelope, text, texts
+from sandbox.provider import Provider, Refusal, bearer, decode, envelope, number, text, texts
 from sandbox.store import Message
 
 PAYLOAD_LIMIT = 4_096  # bytes of notification and data together
@@ -67,6 +67,7 @@ class Fcm(Provider):
             channel="PUSH",
             to=text(message, "token") or text(message, "topic") or text(message, "condition"),
             delivery_id=data.get("delivery_id", ""),
+            attempt=number(data.get("attempt", "")),
             event_type=data.get("event_type", ""),
             order_id=data.get("order_id", ""),
             title=text(message, "notification", "title"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from itertools import islice
 
@@ -12,6 +13,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from sandbox.store import Message, Store
 
+RATES_MINUTES = 5  # that GET /rates looks back
 HEARTBEAT = 15.0  # seconds of silence after which a stream shows that it lives
 FILTERS = {
     "provider": "provider",
@@ -48,6 +50,24 @@ async def clear(request: Request) -> Response:
     """DELETE /messages: forget everything."""
     request.app.state.store.clear()
     return Response(status_code=204)
+
+
+async def rates(request: Request) -> Response:
+    """GET /rates: {"results": [{"second", "counts"}], "peak"}: accepted messages in each whole second, oldest first.
+
+    `second` counts from 1970, `counts` and `peak` are by provider; a second without a message is left out.
+    minutes=N looks back that far (5 by default); clearing the messages does not clear the rates.
+    """
+    try:
+        minutes = float(request.query_params.get("minutes", RATES_MINUTES))
+        since = int(time.time() - 60 * minutes)
+    except (ValueError, OverflowError) as error:
+        raise HTTPException(400, "minutes must be a number") from error
+    found = request.app.state.store.rates.since(since)
+    peak: dict[str, int] = {}
+    for _, counts in found:
+        peak.update({provider: max(count, peak.get(provider, 0)) for provider, count in counts.items()})
+    return _json({"results": [{"second": second, "counts": counts} for second, counts in found], "peak": peak})
 
 
 async def html(request: Request) -> Response:

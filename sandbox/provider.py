@@ -69,9 +69,9 @@ class Provider:
             await request.app.state.store.pause(fault.latency)
         if fault.accepts:
             answer = self._answer(request, call, messages)
-            return answer if fault.mode == "latency" else self._spoil(fault)
+            return answer if fault.mode == "latency" else self.spoil(fault)
         request.app.state.store.add(messages, accepted=False, status=_status(fault))
-        return self._spoil(fault)
+        return self.spoil(fault)
 
     def _answer(self, request: Request, call: Any, messages: list[Message]) -> Response:
         store: Store = request.app.state.store
@@ -95,7 +95,8 @@ class Provider:
         if len(self._answers) > REMEMBERED_ANSWERS:
             self._answers.popitem(last=False)
 
-    def _spoil(self, fault: Fault) -> Response:
+    def spoil(self, fault: Fault) -> Response:
+        """What the caller gets in place of an answer."""
         if fault.mode in ("reset", "accept_then_drop"):
             return Cut()
         if fault.mode == "timeout":
@@ -113,6 +114,11 @@ def _status(fault: Fault) -> int:
 
 def idempotency_key(request: Request) -> str:
     return next((request.headers[name] for name in IDEMPOTENCY_HEADERS if name in request.headers), "")
+
+
+def number(value: str) -> int | None:
+    """The number of an attempt, None for anything else."""
+    return int(value) if value.isdecimal() else None
 
 
 def envelope(request: Request) -> dict[str, Any]:

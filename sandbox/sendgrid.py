@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from sandbox import credentials
-from sandbox.provider import Provider, Refusal, bearer, decode, envelope, text, texts
+from sandbox.provider import Provider, Refusal, bearer, decode, envelope, number, text, texts
 from sandbox.store import Message
 
 ADDRESS = re.compile(r"[^@\s,;<>\"]+@[^@\s,;<>\"]+\.[^@\s,;<>\".]+")
@@ -98,6 +98,7 @@ def _mail(call: Mapping[str, Any], person: Mapping[str, Any], facts: Mapping[str
             to=text(address, "email"),
             from_=_sender(person.get("from") or call.get("from")),
             delivery_id=arguments.get("delivery_id", ""),
+            attempt=number(arguments.get("attempt", "")),
             event_type=arguments.get("event_type", ""),
             order_id=arguments.get("order_id", ""),
             subject=_fill(text(person, "subject") or text(call, "subject"), tags),

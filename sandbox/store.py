@@ -1,11 +1,11 @@
-"""What the sandbox received, kept in memory and, when asked, appended to a file."""
+"""What the sandbox received, kept in memory within bounds and, when asked, logged in a file without any."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 import uuid
-from collections import deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -15,7 +15,9 @@ from typing import Any
 import orjson
 
 CAPACITY = 300_000  # accepted messages kept; a benchmark counts them all
+BODIES = 50_000  # of these, the newest ones that are kept whole
 REFUSED_CAPACITY = 10_000
+RATES_KEPT = 7_200  # seconds with messages that are remembered
 LISTENER_CAPACITY = 1_000  # messages a slow page may lag behind before it misses some
 CAMEL = {
     "from_": "from",
@@ -34,7 +36,7 @@ class Message:
 
     `received_at` is in milliseconds since the epoch; `status` is the HTTP status that was, or would have
     been, answered, and `accepted` whether the provider took the message on; `headers` are the few that
-    matter.
+    matter; `attempt` is None where the caller passed none.
     """
 
     provider: str
@@ -42,6 +44,7 @@ class Message:
     to: str
     from_: str = ""
     delivery_id: str = ""
+    attempt: int | None = None
     event_type: str = ""
     order_id: str = ""
     subject: str = ""
@@ -64,41 +67,83 @@ class Message:
 
 
 class Store:
-    """Messages in the order in which they came, the oldest forgotten first; and who listens to them."""
+    """Messages in the order in which they came, the oldest forgotten first; and who listens to them.
 
-    def __init__(self, log: Path | None = None, capacity: int = CAPACITY) -> None:
-        self._accepted: deque[Message] = deque(maxlen=capacity)
+    `capacity` accepted messages are kept, the newest `bodies` of them whole; of the others, what is heavy (a mail's
+    contents, headers, data) is dropped. The texts of SMS stay, since Twilio's list shows them.
+    """
+
+    def __init__(self, log: Path | None = None, capacity: int = CAPACITY, bodies: int = BODIES) -> None:
+        self._accepted: OrderedDict[str, Message] = OrderedDict()
+        self._whole: deque[str] = deque()  # ids of the messages with their bodies
+        self._by_address: dict[tuple[str, str], deque[str]] = {}  # ids by provider and address
         self._refused: deque[Message] = deque(maxlen=REFUSED_CAPACITY)
+        self._capacity, self._bodies = capacity, bodies
         self._listeners: set[asyncio.Queue[Message | None]] = set()
         self._log = log.open("ab") if log else None
+        self.rates = Rates()
         self.closing = asyncio.Event()  # the server stops: whatever waits must end
 
     def add(self, messages: Iterable[Message], *, accepted: bool, status: int) -> list[Message]:
-        """Keep messages and return them as kept; only accepted ones are told to the listeners."""
+        """Keep messages and return them as kept; only accepted ones are logged, counted and told to the listeners.
+
+        The log is written when this returns, thus before the provider's answer goes out.
+        """
         now = time.time_ns() // 1_000_000
         kept = [
             replace(message, id=uuid.uuid4().hex, accepted=accepted, status=status, received_at=now)
             for message in messages
         ]
-        (self._accepted if accepted else self._refused).extend(kept)
-        self._write(kept)
         if accepted:
+            self._write(kept)
+            for message in kept:
+                self._keep(message)
+                self.rates.count(message.provider, now // 1_000)
             self._tell(kept)
+        else:
+            self._refused.extend(kept)
         return kept
 
     def newest(self, accepted: bool | None = True) -> Iterator[Message]:
         """Messages, the newest first; refused ones with False, both kinds with None (accepted ones first)."""
         if accepted is not False:
-            yield from reversed(self._accepted)
+            yield from reversed(self._accepted.values())
         if accepted is not True:
             yield from reversed(self._refused)
 
+    def newest_to(self, provider: str, address: str) -> Iterator[Message]:
+        """A provider's accepted messages to one address, the newest first."""
+        return (self._accepted[message_id] for message_id in reversed(self._by_address.get((provider, address), ())))
+
     def get(self, message_id: str) -> Message | None:
-        return next((message for message in self.newest(None) if message.id == message_id), None)
+        found = self._accepted.get(message_id)
+        return found or next((message for message in self._refused if message.id == message_id), None)
 
     def clear(self) -> None:
-        self._accepted.clear()
-        self._refused.clear()
+        """Forget all messages; the log and the rates keep theirs."""
+        for collection in (self._accepted, self._whole, self._by_address, self._refused):
+            collection.clear()
+
+    def _keep(self, message: Message) -> None:
+        self._accepted[message.id] = message
+        self._by_address.setdefault((message.provider, message.to), deque()).append(message.id)
+        self._whole.append(message.id)
+        if len(self._whole) > self._bodies:
+            self._thin(self._whole.popleft())
+        if len(self._accepted) > self._capacity:
+            self._forget_oldest()
+
+    def _thin(self, message_id: str) -> None:
+        if message_id in self._accepted:
+            light = replace(self._accepted[message_id], text="", html="", headers={}, data={})
+            self._accepted[message_id] = light  # keeps its place
+
+    def _forget_oldest(self) -> None:
+        _, message = self._accepted.popitem(last=False)
+        key = message.provider, message.to
+        self._by_address[key].popleft()  # an address's oldest is the first to go
+        if not self._by_address[key]:
+            del self._by_address[key]
 
     async def listen(self, patience: float) -> AsyncGenerator[Message | None, None]:
         """Messages as they come, None after each `patience` seconds of silence; ends with the server."""
@@ -139,6 +184,39 @@ class Store:
 
     def _write(self, messages: list[Message]) -> None:
         if self._log:
-            lines = [orjson.dumps(message.as_json(), option=orjson.OPT_APPEND_NEWLINE) for message in messages]
+            lines = [orjson.dumps(_entry(message), option=orjson.OPT_APPEND_NEWLINE) for message in messages]
             self._log.write(b"".join(lines))
             self._log.flush()
+
+
+def _entry(message: Message) -> dict[str, Any]:
+    """The log's line: what a check counts. No bodies: an hour of load would fill the disk."""
+    return {
+        "provider": message.provider,
+        "channel": message.channel,
+        "deliveryId": message.delivery_id,
+        "attempt": message.attempt,
+        "eventType": message.event_type,
+        "to": message.to,
+        "at": message.received_at,
+        "providerMessageId": message.provider_message_id,
+    }
+
+
+class Rates:
+    """Accepted messages in each whole second, by provider, over the last RATES_KEPT seconds that had any."""
+
+    def __init__(self) -> None:
+        self._seconds: OrderedDict[int, Counter[str]] = OrderedDict()
+
+    def count(self, provider: str, second: int) -> None:
+        """`second` since 1970."""
+        if second not in self._seconds:
+            self._seconds[second] = Counter()
+            if len(self._seconds) > RATES_KEPT:
+                self._seconds.popitem(last=False)
+        self._seconds[second][provider] += 1
+
+    def since(self, second: int) -> list[tuple[int, Mapping[str, int]]]:
+        """(second, messages by provider) from `second` on, oldest first; a second without any is left out."""
+        return [(moment, counts) for moment, counts in self._seconds.items() if moment >= second]

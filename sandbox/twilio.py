@@ -16,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from sandbox import credentials
-from sandbox.provider import Provider, Refusal, basic, envelope
+from sandbox.faults import Faults
+from sandbox.provider import Provider, Refusal, basic, envelope, number
 from sandbox.store import Message, Store
 
 BODY_LIMIT = 1_600  # characters
@@ -67,6 +68,7 @@ class Twilio(Provider):
             to=form.get("To", ""),
             from_=form.get("From", "") or form.get("MessagingServiceSid", ""),
             delivery_id=callback.get("d", ""),
+            attempt=number(callback.get("a", "")),
             event_type=callback.get("event_type", ""),
             order_id=callback.get("order_id", ""),
             body=form.get("Body", ""),
@@ -95,6 +97,15 @@ class Twilio(Provider):
 
     async def listing(self, request: Request) -> Response:
         """GET Messages.json: the accepted messages, newest first, filtered by To, From and DateSent."""
+        faults: Faults = request.app.state.faults
+        fault = faults.strike(self.name, [request.query_params.get("To", "")], "list")
+        if fault and fault.mode == "latency":
+            await request.app.state.store.pause(fault.latency)
+        elif fault:
+            return self.spoil(fault)
+        return self._list(request)
+
+    def _list(self, request: Request) -> Response:
         try:
             self._authenticate(request)
             query = request.query_params
@@ -178,10 +189,10 @@ def is_number(number: str) -> bool:
 
 def _matching(store: Store, query: Mapping[str, str]) -> Iterator[Message]:
     bounds = {name: query[name] for name in ("DateSent", "DateSent<", "DateSent>") if query.get(name)}
-    for message in store.newest():
-        if message.provider != Twilio.name or query.get("To", message.to) != message.to:
-            continue
-        if query.get("From", message.from_) == message.from_ and _sent_within(message, bounds):
+    texts = store.newest_to(Twilio.name, query["To"]) if query.get("To") else store.newest()
+    for message in texts:
+        ours = message.provider == Twilio.name and query.get("From", message.from_) == message.from_
+        if ours and _sent_within(message, bounds):
             yield message
 
 

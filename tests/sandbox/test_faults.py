@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 import pytest
+import urllib3
 
 from sandbox import credentials
-from tests.sandbox.conftest import MAIL, PUSH, TEXT, Client
+from tests.sandbox.conftest import ACCOUNT, MAIL, PUSH, TEXT, Client, twilio_login
 
 
 async def _post_mail(url: str, patience: float = 5) -> int:
@@ -77,6 +79,36 @@ def test_a_fault_may_name_an_address_and_a_code(sandbox: Client) -> None:
     assert [sandbox.push().status, sandbox.push({**PUSH, "token": "device-2"}).status] == [500, 200]
 
 
+def _listing(sandbox: Client, to: str = TEXT["To"]) -> Any:
+    path = f"{ACCOUNT}/Messages.json?{urlencode({'To': to})}"
+    return sandbox.call("GET", path, Authorization=twilio_login())
+
+
+def test_a_fault_hits_the_calls_that_it_names(sandbox: Client) -> None:
+    sandbox.fault("twilio", status=503)
+    assert (sandbox.text().status, _listing(sandbox).status) == (503, 200)
+    sandbox.fault("twilio", status=500, operation="list")
+    assert (sandbox.text().status, _listing(sandbox).status) == (503, 500)
+    sandbox.json("DELETE", "/faults?provider=twilio")
+    sandbox.fault("twilio", mode="rate_limit", operation="all")
+    assert (sandbox.text().status, _listing(sandbox).status) == (429, 429)
+
+
+def test_a_listing_fails_in_every_way_and_for_one_number(sandbox: Client) -> None:
+    sandbox.fault("twilio", mode="reset", operation="list", address=TEXT["To"], times=1)
+    with pytest.raises(urllib3.exceptions.HTTPError):
+        _listing(sandbox)
+    assert _listing(sandbox).status == 200
+    sandbox.fault("twilio", mode="timeout", latency=0.01, operation="list", address=TEXT["To"])
+    with pytest.raises(urllib3.exceptions.HTTPError):
+        _listing(sandbox)
+    assert _listing(sandbox, "+12025550123").status == 200
+    sandbox.fault("twilio", mode="latency", latency=0.1, operation="list", address=TEXT["To"])
+    began = time.monotonic()
+    assert _listing(sandbox).status == 200
+    assert time.monotonic() - began >= 0.1
+
+
 def test_an_error_rate_of_nothing_hits_nobody(sandbox: Client) -> None:
     sandbox.fault("sendgrid", error_rate=0)
     assert sandbox.mail().status == 202
@@ -95,6 +127,7 @@ def test_faults_are_listed_and_cleared_by_provider(sandbox: Client) -> None:
         {"provider": "pigeon"},
         {"provider": "fcm", "mode": "odd"},
         {"provider": "fcm", "status": 200},
+        {"provider": "fcm", "operation": "read"},
         {"provider": "fcm", "error_rate": 2},
         {"provider": "fcm", "times": 0},
         {"provider": "fcm", "latency": "soon"},

@@ -6,15 +6,19 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
+import urllib3
 
 from sandbox.app import create_app
-from sandbox.store import Message, Store
+from sandbox.store import RATES_KEPT, Message, Rates, Store
 from tests.ports import free_port
-from tests.sandbox.conftest import MAIL, TEXT, Client, serving
+from tests.sandbox.conftest import MAIL, PUSH, TEXT, Client, serving
 
 
 def test_messages_are_filtered_and_limited(sandbox: Client) -> None:
@@ -41,6 +45,26 @@ def test_the_store_forgets_the_oldest_first() -> None:
     store = Store(capacity=2)
     store.add([Message("fcm", "PUSH", to) for to in "abc"], accepted=True, status=200)
     assert [message.to for message in store.newest()] == ["c", "b"]
+    assert list(store.newest_to("fcm", "a")) == []
+
+
+def test_the_store_keeps_the_newest_bodies_and_the_texts_of_all_sms() -> None:
+    store = Store(capacity=3, bodies=1)
+    mail = Message("sendgrid", "EMAIL", "a", subject="s", text="t", html="h", data={"d": "1"})
+    text = Message("twilio", "SMS", "+1", body="on its way", headers={"h": "1"})
+    kept = [store.add([message], accepted=True, status=200)[0] for message in (mail, text, mail)]
+    assert store.get(kept[0].id) == replace(kept[0], text="", html="", data={})
+    assert list(store.newest_to("twilio", "+1")) == [replace(kept[1], headers={})]
+    assert store.get(kept[2].id) == kept[2]
+    assert [message.id for message in store.newest()] == [message.id for message in reversed(kept)]
+
+
+def test_a_number_is_listed_at_once_among_very_many() -> None:
+    store = Store()
+    store.add([Message("twilio", "SMS", f"+1{n % 1_000}") for n in range(200_000)], accepted=True, status=201)
+    began = time.perf_counter()
+    assert len(list(islice(store.newest_to("twilio", "+17"), 101))) == 101
+    assert time.perf_counter() - began < 0.01  # a walk over all takes ten times as long
 
 
 def test_a_stream_tells_what_arrives(sandbox: Client) -> None:
@@ -75,11 +99,53 @@ def test_the_pages_load_nothing_from_elsewhere(sandbox: Client, path: str) -> No
 
 def test_a_log_holds_a_line_for_each_message(tmp_path: Path) -> None:
     path = tmp_path / "messages.jsonl"
-    with serving(create_app({"SANDBOX_LOG": str(path)})) as sandbox:
-        sandbox.text()
+    with serving(create_app({"SANDBOX_LOG": str(path), "SANDBOX_CAPACITY": "1"})) as sandbox:
+        sid = sandbox.text({**TEXT, "StatusCallback": "https://n.example/webhooks/twilio?d=d2&a=3"}).json()["sid"]
+        assert len(path.read_text().splitlines()) == 1  # before the answer went out
         sandbox.text({**TEXT, "To": "nobody"})
+        sandbox.mail()
+        sandbox.push({**PUSH, "data": {**PUSH["data"], "attempt": "2"}})
+        sandbox.fault("twilio", mode="timeout", latency=0.01, accept=True)
+        with pytest.raises(urllib3.exceptions.HTTPError):
+            sandbox.text({**TEXT, "StatusCallback": ""})
+        sandbox.call("DELETE", "/messages")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [(line["to"], line["accepted"]) for line in lines] == [(TEXT["To"], True), ("nobody", False)]
+    assert [(line["provider"], line["deliveryId"], line["attempt"]) for line in lines] == [
+        ("twilio", "d2", 3),
+        ("sendgrid", "d1", None),
+        ("fcm", "d3", 2),
+        ("twilio", "", None),
+    ]
+    assert lines[0].keys() == {
+        *("provider", "channel", "deliveryId", "attempt", "eventType", "to", "at", "providerMessageId"),
+    }
+    assert (lines[0]["to"], lines[0]["providerMessageId"]) == (TEXT["To"], sid)
+    assert abs(lines[0]["at"] / 1_000 - time.time()) < 60
+
+
+def test_rates_count_what_was_accepted_in_each_second(sandbox: Client) -> None:
+    sandbox.text()
+    sandbox.text()
+    sandbox.text({**TEXT, "To": "nobody"})
+    sandbox.mail()
+    rates = sandbox.json("GET", "/rates?minutes=1")
+    assert sum(second["counts"].get("twilio", 0) for second in rates["results"]) == 2
+    assert rates["peak"].keys() == {"twilio", "sendgrid"}
+    assert rates["peak"]["twilio"] in (1, 2)  # a second may end between the two
+    assert sandbox.json("GET", "/rates?minutes=-1") == {"results": [], "peak": {}}
+    assert sandbox.call("GET", "/rates?minutes=x").status == 400
+
+
+def test_rates_are_by_whole_second_and_bounded() -> None:
+    rates = Rates()
+    for second in (1, 1, 2):
+        rates.count("twilio", second)
+    rates.count("fcm", 2)
+    assert rates.since(0) == [(1, {"twilio": 2}), (2, {"twilio": 1, "fcm": 1})]
+    assert rates.since(2) == [(2, {"twilio": 1, "fcm": 1})]
+    for second in range(3, RATES_KEPT + 3):
+        rates.count("fcm", second)
+    assert len(rates.since(0)) == RATES_KEPT
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
