@@ -124,9 +124,8 @@ VISIBILITY_TIMEOUT = timedelta(seconds=300)
 DISPATCH_BATCH = number("NOTIFIER_DISPATCH_BATCH", 100)  # events a round; alone, an event goes at once
 SLICE_SIZE = 50  # messages sent at the same time, and claimed together
 RETRY_IN_CHORD_DUE = timedelta(seconds=30)  # when a task's own retry is lost, dispatch takes the row after this
-MAX_ATTEMPTS = 6
 MAX_CRASHES = 3  # attempts that ended with the process, before the row counts as poison
-FALLBACK_AFTER = {0: timedelta(seconds=3), 1: timedelta(minutes=5), 2: timedelta(minutes=30)}  # by priority
+WAKE_SPREAD = timedelta(seconds=20)  # over which a recovered provider's waiting deliveries come back
 DELIVERY_FAILED_WINDOW = timedelta(minutes=5)  # staff hear of one cause on one channel once in this time
 
 FAILPOINTS = text("NOTIFIER_FAILPOINTS") if DEBUG else ""  # a folder, for tests that kill (notifier/failpoints.py)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import random
 
-from notifier.catalogue import Priority
-
-#: first wait and cap in seconds: urgent messages give up sooner, and fall back sooner
-FIRST_WAIT = {Priority.URGENT: 1.0, Priority.NORMAL: 30.0, Priority.BULK: 60.0}
-LONGEST_WAIT = {Priority.URGENT: 30.0, Priority.NORMAL: 900.0, Priority.BULK: 3600.0}
 JITTER = 0.25  # of the wait, either way, so that what failed together does not come back together
+LONGEST_POLL = 20.0  # seconds between two looks at whether a provider has room: as long as a breaker stays open
 
 
-def wait(tries: int, priority: int, *, dice: float | None = None) -> float:
-    """Seconds before the next try after `tries` tries (1 or more): doubling, capped, with jitter.
+def wait(tries: int, first: float, longest: float, *, dice: float | None = None) -> float:
+    """Seconds before the next try after `tries` tries (1 or more): doubling from `first`, capped, with jitter.
 
     `dice` in [0, 1) stands in for the random number.
     """
-    level = Priority(priority)
-    base: float = min(FIRST_WAIT[level] * 2.0 ** min(tries - 1, 30), LONGEST_WAIT[level])
+    return jittered(min(first * 2.0 ** min(tries - 1, 30), longest), dice=dice)
+
+
+def poll(asked: float, waited: float) -> float:
+    """Seconds before asking again for leave to send: as long as the provider `asked`, and the longer the longer it
+    was `waited` already, so that a long queue does not ask all the time."""
+    return max(asked, jittered(min(max(1.0, waited / 2), LONGEST_POLL)))
+
+
+def jittered(seconds: float, *, dice: float | None = None) -> float:
     roll = random.random() if dice is None else dice  # noqa: S311 - jitter needs no secrecy
-    return base * (1 - JITTER + 2 * JITTER * roll)
+    return seconds * (1 - JITTER + 2 * JITTER * roll)

@@ -34,13 +34,37 @@ class Audience(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and over how long a delivery is tried.
+
+    `max_tries` counts the tries that reached for a provider; waiting for one counts none. Between two lie `first_wait`
+    seconds, doubling up to `longest_wait`, with jitter. `fallback_after`, counted from when the delivery was first due,
+    ends the wait where another channel can stand in.
+    """
+
+    max_tries: int
+    first_wait: float
+    longest_wait: float
+    fallback_after: timedelta
+
+
+#: By priority: urgent types give up sooner (about 90 s; normal ones 15 min, bulk ones 30 min), and fall back sooner.
+RETRIES: Mapping[Priority, RetryPolicy] = {
+    Priority.URGENT: RetryPolicy(8, 1.0, 30.0, timedelta(seconds=3)),
+    Priority.NORMAL: RetryPolicy(6, 30.0, 900.0, timedelta(minutes=5)),
+    Priority.BULK: RetryPolicy(6, 60.0, 3600.0, timedelta(minutes=30)),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class EventType:
     """One kind of event.
 
     `mandatory` channels cannot be turned off by the recipient. `stage` is the order's step that the event marks;
     a message is superseded once an event of stage `superseded_from` or later was recorded for the same order and
     recipient. `schema` is the JSON Schema (2020-12) of the metadata, `sample` metadata that meets it. `fallback`
-    gives for a channel that failed for good the channels to try instead, in order.
+    gives for a channel that failed for good the channels to try instead, in order. `retries` gives for a channel a
+    policy of its own in place of the priority's.
     """
 
     name: str
@@ -56,6 +80,10 @@ class EventType:
     stage: int | None = None
     superseded_from: int | None = None
     fallback: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: DEFAULT_FALLBACK)
+    retries: Mapping[str, RetryPolicy] = field(default_factory=dict)
+
+    def retry_policy(self, channel: str) -> RetryPolicy:
+        return self.retries.get(channel) or RETRIES[self.priority]
 
     @property
     def reachable_channels(self) -> tuple[str, ...]:
@@ -63,6 +91,10 @@ class EventType:
         chained = (target for channel in self.channels for target in self.fallback.get(channel, ()))
         further = (target for first in chained for target in (first, *self.fallback.get(first, ())))
         return tuple(dict.fromkeys((*self.channels, *further)))
+
+
+#: Stands for a type that has left the catalogue: what was planned goes its way, and nothing falls back.
+GONE = EventType("", "", (), Priority.NORMAL, timedelta(), {}, {}, fallback={})
 
 
 @cache

@@ -1,31 +1,27 @@
-"""Send deliveries of one channel: claim, guard, render, send, record. The template method around every channel."""
+"""Send deliveries of one channel: claim, reconcile, send, record. The template method around every channel."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection
 
 from channels import registry
-from channels.base import Channel, Message, Outcome
-from channels.errors import ChannelError, InvalidRecipient, MessageRejected, ProviderUnavailable
-from notifier.catalogue import event_types
+from channels.base import Channel, Outcome, Receipt
+from channels.errors import InvalidRecipient, ProviderUnavailable
+from notifier.claim import Claimed, claim
 from notifier.failpoints import hit
-from notifier.models import Attempt, Delivery, new_id
-from notifier.plan import obstacle
-from notifier.querysets.deliveries import AttemptRow, Candidate, DeliveryResult, Skip
-from notifier.recipients import recipients
-from notifier.render import MessageContext, RenderError, render
-from notifier.states import AttemptOutcome, DeliveryStatus, SkipReason
-from notifier.verdict import Limits, Verdict, classify, judge
+from notifier.models import Delivery, new_id
+from notifier.querysets.deliveries import AttemptRow, DeliveryResult
+from notifier.reconcile import reconcile
+from notifier.states import AttemptOutcome, DeliveryStatus
+from notifier.verdict import Verdict, classify, judge
 from preferences import resolve
-from preferences.resolve import Address, Recipient
 
 log = logging.getLogger(__name__)
 
@@ -39,17 +35,6 @@ class Report:
     unreachable: bool = False
 
 
-@dataclass(slots=True)
-class Claimed:
-    """A delivery on its way out: its messages, and their outcomes in the same order."""
-
-    row: Candidate
-    attempt: int
-    started_at: datetime
-    messages: list[Message] = field(default_factory=list)
-    outcomes: list[Outcome] = field(default_factory=list)
-
-
 def deliver(channel_name: str, ids: Sequence[UUID], *, again: bool, last_run: bool) -> Report:
     """Send these deliveries in slices. `again`: a retry in the chord, which takes its rows before they are due.
 
@@ -61,18 +46,10 @@ def deliver(channel_name: str, ids: Sequence[UUID], *, again: bool, last_run: bo
     for slice_ids, crashed in _slices(ids):
         if time.monotonic() > budget_ends:
             break
-        claimed = _claim(channel, slice_ids, again=again, crashed=crashed)
-        if not claimed:
-            continue
-        hit("deliver.claimed")
-        _send(channel, claimed)
-        hit("deliver.sent")
-        unreachable = _nothing_went_out(claimed)
-        report.failed |= _record(channel, claimed, in_chord=unreachable and not last_run)
-        if unreachable and not last_run:
-            report.unreachable = True
+        _deliver_slice(channel, slice_ids, report, again=again, crashed=crashed, last_run=last_run)
+        if report.unreachable:
             break
-        hit("deliver.recorded")
+    hit("deliver.recorded")
     return report
 
 
@@ -86,105 +63,47 @@ def _slices(ids: Sequence[UUID]) -> Iterator[tuple[Sequence[UUID], bool]]:
         yield [poison], True
 
 
-def _claim(channel: Channel, ids: Sequence[UUID], *, again: bool, crashed: bool) -> list[Claimed]:
-    """Lock, guard and start, committed before anything leaves the house."""
-    limits = {t.name: t.superseded_from for t in event_types().values() if t.superseded_from is not None}
-    with transaction.atomic():
-        rows = Delivery.objects.candidates(ids, waiting=again, crashed=crashed, superseded_from=limits)
-        people = recipients(rows)
-        skips = [skip for row in rows if (skip := _guard(row, people[row.id]))]
-        if skips:
-            Delivery.objects.skip(skips)
-        skipped = {skip.id for skip in skips}
-        rows = [row for row in rows if row.id not in skipped]
-        started = Delivery.objects.start([row.id for row in rows], settings.DELIVERY_LEASE) if rows else {}
-    claimed = [Claimed(row, *started[row.id]) for row in rows]
-    tried = _tried_addresses(claimed) if channel.address == "device" else {}
-    for item in claimed:
-        _render(channel, item, people[item.row.id], tried.get(item.row.id, set()))
-    return claimed
-
-
-def _guard(row: Candidate, recipient: Recipient) -> Skip | None:
-    """What has changed since it was planned: too late, overtaken, opted out, or without an address by now."""
-    if row.expires_at <= row.now:
-        return Skip(row.id, SkipReason.EXPIRED)
-    if row.overtaken_by:
-        return Skip(row.id, SkipReason.SUPERSEDED, f"overtaken by {row.overtaken_by}")
-    reason = obstacle(event_types()[row.event_type], row.channel, recipient, registry.address_kinds())
-    return Skip(row.id, reason) if reason else None
-
-
-def _tried_addresses(claimed: Sequence[Claimed]) -> dict[UUID, set[str]]:
-    """Devices that a retry leaves out: they accepted, or may have."""
-    done = Attempt.objects.filter(
-        delivery_id__in=[c.row.id for c in claimed],
-        outcome__in=[AttemptOutcome.ACCEPTED, AttemptOutcome.UNKNOWN],
-    ).exclude(address_id="")
-    tried: dict[UUID, set[str]] = {}
-    for delivery_id, address_id in done.values_list("delivery_id", "address_id"):
-        tried.setdefault(delivery_id, set()).add(address_id)
-    return tried
-
-
-def _render(channel: Channel, item: Claimed, recipient: Recipient, tried: set[str]) -> None:
-    """Make the messages; an error in rendering is that delivery's alone."""
-    row = item.row
-    context = MessageContext(
-        order_id=row.order_id,
-        metadata=row.metadata,
-        recorded_at=row.recorded_at,
-        locale=recipient.locale,
-        time_zone=recipient.time_zone,
-        event_id=str(row.event_id),
-    )
-    try:
-        parts = render(channel.name, channel.parts, row.event_type, context)
-    except RenderError as error:
-        log.error("delivery %s cannot be rendered: %s", row.id, error)
-        item.outcomes = [MessageRejected(str(error), code="RENDER")]
+def _deliver_slice(
+    channel: Channel, ids: Sequence[UUID], report: Report, *, again: bool, crashed: bool, last_run: bool
+) -> None:
+    lease_ends = time.monotonic() + settings.DELIVERY_LEASE.total_seconds()
+    claimed = claim(channel, ids, again=again, crashed=crashed)
+    report.failed |= {(str(event), claimed.rounds[event]) for event in claimed.given_up}
+    if not claimed.going:
         return
-    addresses = [a for a in recipient.addresses.get(channel.address, ()) if not a.suppressed]
-    fresh = [a for a in addresses if a.id not in tried]
-    item.messages = [_message(item, parts, address) for address in fresh]
-    if not item.messages:
-        item.outcomes = [MessageRejected("every address has been tried", code="NO_ADDRESS_LEFT")]
+    hit("deliver.claimed")
+    reconcile(channel, claimed.going)
+    _send(channel, claimed.going, lease_ends)
+    hit("deliver.sent")
+    unreachable = _nothing_went_out(claimed.going) and not last_run
+    report.failed |= _record(channel, claimed.going, in_chord=unreachable)
+    report.unreachable = unreachable
+    if channel.recovered():
+        Delivery.objects.wake(channel.name, settings.WAKE_SPREAD)
 
 
-def _message(item: Claimed, parts: Mapping[str, str], address: Address) -> Message:
-    row = item.row
-    return Message(
-        delivery_id=str(row.id),
-        attempt=item.attempt,
-        address=address.value,
-        parts=parts,
-        address_id=address.id,
-        event_type=row.event_type,
-        data={
-            "order_id": row.order_id,
-            "event_id": str(row.event_id),
-            "url": str(row.metadata.get("trackingUrl", "")),  # where a tap on the message leads
-        },
-    )
-
-
-def _send(channel: Channel, claimed: Sequence[Claimed]) -> None:
+def _send(channel: Channel, claimed: Iterable[Claimed], lease_ends: float) -> None:
     """Hand all messages over at once; each outcome goes back to its delivery."""
-    messages = [message for item in claimed for message in item.messages]
-    outcomes = iter(channel.send(messages) if messages else [])
-    for item in claimed:
-        if item.messages:
-            item.outcomes = [next(outcomes) for _ in item.messages]
+    going = [item for item in claimed if item.messages and not item.verdict]
+    messages = [message for item in going for message in item.messages]
+    if time.monotonic() > lease_ends - settings.SLICE_TIMEOUT.total_seconds():
+        # this process stood still: when its lease ends, another one may send the same
+        outcomes: Iterator[Outcome] = iter([ProviderUnavailable("not sent: its lease was nearly over")] * len(messages))
+    else:
+        outcomes = iter(channel.send(messages) if messages else [])
+    for item in going:
+        item.outcomes = [next(outcomes) for _ in item.messages]
 
 
 def _nothing_went_out(claimed: Sequence[Claimed]) -> bool:
-    return all(isinstance(outcome, ProviderUnavailable) for item in claimed for outcome in item.outcomes)
+    return all(
+        not item.verdict and isinstance(outcome, ProviderUnavailable) for item in claimed for outcome in item.outcomes
+    )
 
 
 def _record(channel: Channel, claimed: Sequence[Claimed], *, in_chord: bool) -> set[tuple[str, int]]:
     """Write down what happened; the events (id, round) in which a delivery failed for good."""
-    results = [_result(channel, item, in_chord=in_chord) for item in claimed]
-    changed = _finish(results)
+    changed = _finish([_result(item, in_chord=in_chord) for item in claimed])
     for item in claimed:
         _mark_invalid(channel, item)
     rounds = {item.row.event_id: item.row.round for item in claimed}
@@ -205,37 +124,37 @@ def _finish(results: Sequence[DeliveryResult]) -> list[tuple[UUID, str]]:
             time.sleep(0.5)
 
 
-def _result(channel: Channel, item: Claimed, *, in_chord: bool) -> DeliveryResult:
-    row = item.row
-    decided = judge(
-        item.outcomes,
-        tries=row.tries,
-        priority=row.priority,
-        waited=row.now - row.first_due_at,
-        limits=_limits(channel, row),
-    )
-    if in_chord and decided.status == DeliveryStatus.RETRYING:
-        due_in = settings.RETRY_IN_CHORD_DUE.total_seconds()  # only should the task's own retry be lost
-        decided = Verdict(decided.status, decided.counted, due_in, decided.cause, decided.detail)
-    accepted = next((o for o in item.outcomes if not isinstance(o, ChannelError)), None)
+def _result(item: Claimed, *, in_chord: bool) -> DeliveryResult:
+    decided = _decide(item, in_chord=in_chord)
+    receipt = item.receipt or next((o for o in item.outcomes if isinstance(o, Receipt)), None)
     return DeliveryResult(
-        id=row.id,
+        id=item.row.id,
         attempt=item.attempt,
         status=decided.status.value,
         counted=decided.counted,
-        due_in=decided.due_in,
+        due_in=float(decided.due_in),  # an array holds numbers of one type
         cause=decided.cause,
-        detail=decided.detail[:500],
-        provider=item.outcomes[0].provider,
-        provider_message_id=accepted.provider_message_id if accepted else "",
-        attempts=_attempt_rows(item),
+        detail=_text(decided.detail, 500),
+        unknown=decided.unknown,
+        started_at=item.started_at,
+        provider=(receipt or next(iter(item.outcomes), Receipt(""))).provider,
+        provider_message_id=_text(receipt.provider_message_id, 200) if receipt else "",
+        attempts=item.attempts if item.verdict else _attempt_rows(item),
     )
 
 
-def _limits(channel: Channel, row: Candidate) -> Limits:
-    chain = event_types()[row.event_type].fallback.get(row.channel, ())
-    after: timedelta | None = settings.FALLBACK_AFTER[row.priority] if chain else None
-    return Limits(settings.MAX_ATTEMPTS, after, channel.resend_unknown)
+def _decide(item: Claimed, *, in_chord: bool) -> Verdict:
+    row = item.row
+    decided = item.verdict or judge(
+        item.outcomes, tries=row.tries, waited=row.now - row.first_due_at, limits=item.limits
+    )
+    if decided.status != DeliveryStatus.RETRYING:
+        return decided
+    if in_chord:
+        due_in = settings.RETRY_IN_CHORD_DUE.total_seconds()  # only should the task's own retry be lost
+    else:
+        due_in = min(decided.due_in, max(0.0, (row.expires_at - row.now).total_seconds()))
+    return replace(decided, due_in=due_in)
 
 
 def _attempt_rows(item: Claimed) -> list[AttemptRow]:
@@ -249,14 +168,19 @@ def _attempt_rows(item: Claimed) -> list[AttemptRow]:
             provider=outcome.provider,
             started_at=item.started_at,
             outcome=classify(outcome).value,
-            code=getattr(outcome, "code", ""),
+            code=_text(getattr(outcome, "code", ""), 64),
             http_status=outcome.status,
-            detail=getattr(outcome, "detail", ""),
-            provider_message_id=getattr(outcome, "provider_message_id", ""),
+            detail=_text(getattr(outcome, "detail", ""), 500),
+            provider_message_id=_text(getattr(outcome, "provider_message_id", ""), 200),
             maybe_duplicate=classify(outcome) == AttemptOutcome.UNKNOWN,
         )
         for address_id, outcome in zip(named, item.outcomes, strict=True)
     ]
+
+
+def _text(words: str, limit: int) -> str:
+    """A provider's words as a column can hold them: one that is refused would take its whole slice along."""
+    return words.replace("\x00", "")[:limit]
 
 
 def _mark_invalid(channel: Channel, item: Claimed) -> None:

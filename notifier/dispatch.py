@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import enum
+import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
+import orjson
 from django.conf import settings
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 
 from channels import registry
 from notifier.catalogue import Priority, event_types
 from notifier.failpoints import hit
-from notifier.models import Delivery, NotificationEvent
+from notifier.models import DeadLetter, Delivery, NotificationEvent
 from notifier.plan import Planned, plan
 from notifier.recipients import recipients
+from notifier.states import EventStatus
+
+log = logging.getLogger(__name__)
+
+MAX_PLAN_FAILURES = 9
+PLAN_AGAIN = 5.0  # seconds until an event that could not be planned is tried again, doubling: 21 minutes in all
+_CONNECTION_LOST = (OperationalError, InterfaceError)  # not the event's fault
 
 
 class Lane(enum.Enum):
@@ -42,18 +52,62 @@ def dispatch(lane: Lane) -> Round:
         events = NotificationEvent.objects.claim_due(lane.value, limit, settings.EVENT_LEASE)
         if not events:
             return Round(lane)
-        _plan_new(event for event in events if event.round == 1)
+        broken = _plan_new([event for event in events if event.round - event.plan_failures == 1])
+        events = [event for event in events if event.id not in broken]
         ready = Delivery.objects.ready([event.id for event in events])
         hit("dispatch.planned")
     hit("dispatch.committed")
     deliveries: dict[str, list[str]] = defaultdict(list)
     for delivery_id, _, channel in ready:
         deliveries[channel].append(str(delivery_id))
-    return Round(lane, deliveries, [(str(e.id), e.round) for e in events], full=len(events) == limit)
+    full = len(events) + len(broken) == limit
+    return Round(lane, deliveries, [(str(e.id), e.round) for e in events], full=full)
 
 
-def _plan_new(events: Iterable[NotificationEvent]) -> None:
-    new = list(events)
+def _plan_new(new: Sequence[NotificationEvent]) -> set[UUID]:
+    """Insert the deliveries of new events; those that could not be planned, which is no other event's trouble."""
+    try:
+        with transaction.atomic():
+            _insert_plans(new)
+    except _CONNECTION_LOST:
+        raise
+    except Exception as error:  # noqa: BLE001 - whichever event it is, it is found one by one
+        log.warning("planning %d events together failed: %s", len(new), type(error).__name__)
+        return {event.id for event in new if not _planned_alone(event)}
+    return set()
+
+
+def _planned_alone(event: NotificationEvent) -> bool:
+    try:
+        with transaction.atomic():
+            _insert_plans([event])
+    except _CONNECTION_LOST:
+        raise
+    except Exception as error:  # noqa: BLE001
+        _plan_failed(event, error)
+        return False
+    return True
+
+
+def _plan_failed(event: NotificationEvent, error: Exception) -> None:
+    """Try again later: a worker of a newer version may know the type. After the last time it is a dead letter."""
+    log.error("event %s cannot be planned: %r", event.id, error)
+    if event.plan_failures + 1 < MAX_PLAN_FAILURES:
+        NotificationEvent.objects.plan_again([(event.id, PLAN_AGAIN * 2.0**event.plan_failures)])
+        return
+    NotificationEvent.objects.conclude([(event.id, EventStatus.FAILED.value)])
+    user_id = event.user_id and str(event.user_id)
+    body = {"eventType": event.event_type, "userId": user_id, "metadata": event.metadata, "recipient": event.recipient}
+    DeadLetter.objects.create(
+        source=event.source,
+        event_type=event.event_type,
+        cause="PLANNING",
+        last_error=repr(error)[:500],
+        payload=orjson.dumps(body),
+    )
+
+
+def _insert_plans(new: Sequence[NotificationEvent]) -> None:
     people = recipients(new)
     kinds = registry.address_kinds()
     rows = [

@@ -53,6 +53,11 @@ def plan(event_type: EventType, recipient: Recipient, address_kinds: Mapping[str
     return planned
 
 
+def can_stand_in(event_type: EventType, channel: str, recipient: Recipient, address_kinds: Mapping[str, str]) -> bool:
+    """Whether any channel of the chain could reach the recipient instead."""
+    return bool(next_fallback(event_type, channel, recipient, address_kinds, taken=()))
+
+
 def next_fallback(
     event_type: EventType,
     channel: str,

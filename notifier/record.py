@@ -15,7 +15,7 @@ from uuid import UUID
 import orjson
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError as SchemaError
 
@@ -225,7 +225,6 @@ def _rows(trigger: Trigger, source: str, known: set[UUID]) -> list[NotificationE
 
 def _row(trigger: Trigger, source: str, user_id: UUID | None, key: str | None) -> NotificationEvent:
     event_type = trigger.event_type
-    now = timezone.now()
     return NotificationEvent(
         id=new_id(),
         source=source,
@@ -239,7 +238,7 @@ def _row(trigger: Trigger, source: str, user_id: UUID | None, key: str | None) -
         recipient_key=str(user_id) if user_id else _guest_key(trigger.recipient or {}),
         order_id=trigger.metadata.get("orderId", ""),
         metadata=trigger.metadata,
-        expires_at=now + event_type.time_to_live,
+        expires_at=Now() + event_type.time_to_live,
     )
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 
 from channels import registry
-from notifier.catalogue import EventType, event_types
+from notifier.catalogue import GONE, EventType, event_types
 from notifier.dispatch import as_row
 from notifier.failpoints import hit
 from notifier.models import Delivery, NotificationEvent
@@ -21,7 +22,11 @@ from notifier.record import record_for_staff
 from notifier.states import ACCEPTED, FINAL, LOST, DeliveryStatus, EventStatus
 from preferences.resolve import NOBODY, Recipient
 
+log = logging.getLogger(__name__)
+
 DELIVERY_FAILED = "DELIVERY_FAILED"
+PUT_OFF = timedelta(minutes=5)  # until an event whose settlement broke is tried again
+_CONNECTION_LOST = (OperationalError, InterfaceError)  # not the event's fault
 
 
 @dataclass(slots=True)
@@ -37,10 +42,34 @@ class Decisions:
 def settle(rounds: Iterable[tuple[UUID, int]], *, early: bool = False) -> bool:
     """Settle these events, given as (id, round); whether something became due at once.
 
+    One that breaks the settlement is put off, and logged; the others are settled.
+
     `early`: a delivery failed for good while its round is still in flight: fall back, and leave the round alone.
     A verdict stands whoever finds it; only the event's own round may say when it is due again.
     """
     wanted = dict(rounds)
+    try:
+        return _settle(wanted, early=early)
+    except _CONNECTION_LOST:
+        raise
+    except Exception as error:  # noqa: BLE001 - whichever event it is, it is found one by one
+        log.warning("settling %d events together failed: %s", len(wanted), type(error).__name__)
+        settled = [_settle_alone(event, number, early=early) for event, number in wanted.items()]
+        return any(settled)
+
+
+def _settle_alone(event: UUID, number: int, *, early: bool) -> bool:
+    try:
+        return _settle({event: number}, early=early)
+    except _CONNECTION_LOST:
+        raise
+    except Exception:
+        log.exception("event %s cannot be settled", event)
+        NotificationEvent.objects.put_off([event], PUT_OFF)
+        return False
+
+
+def _settle(wanted: Mapping[UUID, int], *, early: bool) -> bool:
     with transaction.atomic():
         events = NotificationEvent.objects.lock_unsettled(wanted)
         deliveries = _deliveries(events)
@@ -97,7 +126,7 @@ def _decide(
     *,
     current: bool,
 ) -> None:
-    event_type = event_types()[event.event_type]
+    event_type = event_types().get(event.event_type, GONE)
     fallbacks = _fall_back(event, event_type, deliveries, recipient)
     if fallbacks:
         decisions.fallbacks += fallbacks

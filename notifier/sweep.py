@@ -8,7 +8,6 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection, transaction
 
-from channels import registry
 from notifier.failpoints import hit
 from notifier.models import Delivery, NotificationEvent, new_id
 from notifier.querysets.deliveries import AttemptRow, DeliveryResult
@@ -25,12 +24,23 @@ class Swept:
     lost_rounds: list[tuple[UUID, int]] = field(default_factory=list)
     freed: int = 0
 
+    @property
+    def more(self) -> bool:
+        """Whether one sweep could not take in everything."""
+        return max(len(self.lost_rounds), self.freed) >= BATCH
 
-def sweep() -> Swept:
-    """Free sends whose process is gone, and find rounds that were never settled."""
+
+def sweep(*, messages_lost: bool = False) -> Swept:
+    """Free sends whose process is gone, and find rounds that were never settled.
+
+    `messages_lost`: a worker died, or Redis lost its data. Which rounds that took along nobody knows, so none is
+    waited for any longer: what is still in a queue or under way is claimed by whoever comes first, as always.
+    """
     with transaction.atomic():
         if not _alone():
             return Swept()
+        if messages_lost:
+            NotificationEvent.objects.end_leases()
         freed = _free_sends()
         hit("sweep.freeing")
         return Swept(NotificationEvent.objects.lease_expired(BATCH), freed)
@@ -55,17 +65,17 @@ def _free_sends() -> int:
 
 
 def _crashed(delivery: Delivery) -> DeliveryResult:
-    resend = delivery.channel in registry.names() and registry.get(delivery.channel).resend_unknown
-    hopeless = not resend or delivery.crashes + 1 >= settings.MAX_CRASHES
+    hopeless = delivery.crashes + 1 >= settings.MAX_CRASHES
     status = DeliveryStatus.FAILED if hopeless else DeliveryStatus.RETRYING
     detail = "the process that sent it ended before it could say how it went"
+    started_at = (delivery.lease_until or delivery.due_at) - settings.DELIVERY_LEASE
     attempt = AttemptRow(
         id=new_id(),
         delivery_id=delivery.id,
         number=delivery.attempt,
         address_id="",
         provider=delivery.provider,
-        started_at=(delivery.lease_until or delivery.due_at) - settings.DELIVERY_LEASE,
+        started_at=started_at,
         outcome=AttemptOutcome.UNKNOWN.value,
         detail=detail,
         maybe_duplicate=True,
@@ -77,5 +87,7 @@ def _crashed(delivery: Delivery) -> DeliveryResult:
         counted=True,
         cause="CRASHED",
         detail=detail,
+        unknown=True,
+        started_at=started_at,
         attempts=[attempt],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -19,7 +20,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from channels.errors import ProviderUnavailable
 from notifier import deliver as delivering
 from notifier import dispatch as dispatching
-from notifier import doorbell, failpoints, sweep
+from notifier import doorbell, failpoints, liveness, sweep
 from notifier import settle as settling
 from notifier.dispatch import Lane, Round
 from notifier.models import DeadLetter
@@ -28,6 +29,7 @@ from notifier.record import InvalidTrigger, TriggerError, parse, record
 log = logging.getLogger(__name__)
 
 URGENT = "urgent"
+SWEEP_BUDGET = 4.0  # seconds: the next repair scan comes after five
 PUBLISH_PATIENCE = 0.15  # seconds for a connection of the doorbell's, and again for its answer
 
 
@@ -165,10 +167,19 @@ def fall_back(rounds: Sequence[tuple[str, int]]) -> None:
 
 @shared_task(name="notifier.sweep")
 def repair() -> None:
-    """Beat's repair scan."""
-    swept = sweep.sweep()
-    if swept.lost_rounds:
-        settling.settle(swept.lost_rounds)
-    if swept.freed or swept.lost_rounds:
-        log.warning("sweeper: %d sends freed, %d rounds recovered", swept.freed, len(swept.lost_rounds))
-        ring()
+    """Beat's repair scan: until nothing is left to repair, or the next one is due."""
+    losses, ends = liveness.losses(), time.monotonic() + SWEEP_BUDGET
+    if losses:
+        log.warning("lost: %s; no round in flight is waited for", ", ".join(losses))
+    swept = sweep.sweep(messages_lost=bool(losses))
+    while _repaired(swept) and swept.more and time.monotonic() < ends:
+        swept = sweep.sweep()
+
+
+def _repaired(swept: sweep.Swept) -> bool:
+    if not (swept.freed or swept.lost_rounds):
+        return False
+    log.warning("sweeper: %d sends freed, %d rounds recovered", swept.freed, len(swept.lost_rounds))
+    settling.settle(swept.lost_rounds)
+    ring()
+    return True

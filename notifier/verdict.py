@@ -17,6 +17,7 @@ from channels.errors import (
     RateLimited,
 )
 from notifier import backoff
+from notifier.catalogue import RetryPolicy
 from notifier.states import AttemptOutcome, DeliveryStatus
 
 OUTCOMES: tuple[tuple[type[ChannelError], AttemptOutcome], ...] = (
@@ -28,26 +29,39 @@ OUTCOMES: tuple[tuple[type[ChannelError], AttemptOutcome], ...] = (
     (ChannelError, AttemptOutcome.REJECTED),
 )
 RATE_LIMITED_WAIT = 5.0  # seconds, where the provider does not say how long
+ASK_AFTER = 5.0  # seconds until a provider is asked what became of a message that must not go out twice
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a delivery may be tried. `fallback_after` is None where nothing could stand in for it."""
+    """How long a delivery may be tried. `stand_in`: another channel could carry the message instead.
 
-    max_tries: int
-    fallback_after: timedelta | None
+    `trial`: its provider was only being tried again after an outage, and a failure costs no try.
+    """
+
+    policy: RetryPolicy
+    stand_in: bool
     resend_unknown: bool
+    trial: bool = False
+
+    def left(self, waited: timedelta) -> float | None:
+        """Seconds until the fallback is due; None where there is none."""
+        return (self.policy.fallback_after - waited).total_seconds() if self.stand_in else None
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`due_in` is seconds from now, for RETRYING; `counted` whether the try counts against the limit."""
+    """`due_in` is seconds from now, for RETRYING; `counted` whether the try counts against the limit.
+
+    `unknown`: the message may have gone out, and its provider is to be asked before it is sent again.
+    """
 
     status: DeliveryStatus
     counted: bool = True
     due_in: float = 0.0
     cause: str = ""
     detail: str = ""
+    unknown: bool = False
 
 
 def classify(outcome: Outcome) -> AttemptOutcome:
@@ -56,26 +70,32 @@ def classify(outcome: Outcome) -> AttemptOutcome:
     return next(name for kind, name in OUTCOMES if isinstance(outcome, kind))
 
 
-def judge(outcomes: Sequence[Outcome], *, tries: int, priority: int, waited: timedelta, limits: Limits) -> Verdict:
+def judge(outcomes: Sequence[Outcome], *, tries: int, waited: timedelta, limits: Limits) -> Verdict:
     """The verdict over a delivery's outcomes (push has several). `tries` before this one; `waited` since first due."""
     if any(isinstance(outcome, Receipt) for outcome in outcomes):
         return Verdict(DeliveryStatus.SENT)
     errors = [outcome for outcome in outcomes if isinstance(outcome, ChannelError)]
     worst = next((error for error in errors if not isinstance(error, PermanentError)), errors[0])
-    failed = Verdict(DeliveryStatus.FAILED, cause=type(worst).__name__, detail=str(worst))
-    counted = not isinstance(worst, RateLimited)  # waiting uses up no attempt; the time to live ends it
-    if isinstance(worst, PermanentError) or (isinstance(worst, OutcomeUnknown) and not limits.resend_unknown):
+    # waiting uses up no try: the fallback or the time to live ends it
+    counted = not isinstance(worst, RateLimited) and not (limits.trial and not isinstance(worst, PermanentError))
+    failed = Verdict(DeliveryStatus.FAILED, counted, cause=type(worst).__name__, detail=str(worst))
+    left = limits.left(waited)
+    if isinstance(worst, PermanentError) or (left is not None and left <= 0):
         return failed
-    left = None if limits.fallback_after is None else (limits.fallback_after - waited).total_seconds()
-    if (left is not None and left <= 0) or (counted and tries + 1 >= limits.max_tries):
+    unknown = isinstance(worst, OutcomeUnknown)
+    to_ask = unknown and not limits.resend_unknown  # its provider may say yet that it arrived
+    if counted and tries + 1 >= limits.policy.max_tries and not to_ask:
         return failed
-    due_in = _wait(worst, tries, priority)
+    due_in = _wait(worst, tries, limits)
     # one last try when the fallback falls due, so that it comes neither early nor late
     due_in = due_in if left is None else min(due_in, left)
-    return Verdict(DeliveryStatus.RETRYING, counted, due_in, failed.cause, failed.detail)
+    return Verdict(DeliveryStatus.RETRYING, counted, due_in, failed.cause, failed.detail, unknown)
 
 
-def _wait(error: ChannelError, tries: int, priority: int) -> float:
+def _wait(error: ChannelError, tries: int, limits: Limits) -> float:
     if isinstance(error, RateLimited):
         return RATE_LIMITED_WAIT if error.retry_after is None else error.retry_after
-    return max(backoff.wait(tries + 1, priority), error.retry_after or 0.0)
+    due_in = backoff.wait(tries + 1, limits.policy.first_wait, limits.policy.longest_wait)
+    if isinstance(error, OutcomeUnknown) and not limits.resend_unknown:
+        return min(due_in, ASK_AFTER)
+    return max(due_in, error.retry_after or 0.0)

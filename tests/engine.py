@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import F
+from django.db.models.functions import Now
 
 from notifier import deliver, record, settle, sweep
 from notifier.dispatch import Lane, Round, dispatch
@@ -55,6 +56,23 @@ def repair() -> sweep.Swept:
     swept = sweep.sweep()
     settle.settle(swept.lost_rounds)
     return swept
+
+
+def die_while_sending() -> None:
+    """What the claim writes, by a process that ends then; its lease has run out since."""
+    Delivery.objects.filter(status__in=["QUEUED", "RETRYING"]).update(
+        status="SENDING", attempt=1, lease_until=Now() - timedelta(seconds=1)
+    )
+
+
+def run_out(event: UUID, times: int = 20) -> None:
+    """Let ten minutes and another ten pass until the event is settled."""
+    for _ in range(times):
+        run()
+        if NotificationEvent.objects.filter(pk=event).exclude(settled_at=None).exists():
+            return
+        pass_time(timedelta(minutes=10))
+    raise AssertionError(f"not settled after {times} times")
 
 
 def pass_time(by: timedelta) -> None:

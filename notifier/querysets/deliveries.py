@@ -26,6 +26,8 @@ class Candidate:
     round: int
     channel: str
     tries: int
+    unknown_since: datetime | None
+    forced: bool
     first_due_at: datetime
     now: datetime
     event_type: str
@@ -49,6 +51,24 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True)
+class Postponed:
+    """A candidate that waits for its provider; `due_in` is seconds from now."""
+
+    id: UUID
+    due_in: float
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """A candidate that has waited for its provider long enough."""
+
+    id: UUID
+    cause: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptRow:
     """One try, as it is written down."""
 
@@ -68,7 +88,10 @@ class AttemptRow:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """What a claimed delivery becomes. `due_in` is seconds from now, for RETRYING."""
+    """What a claimed delivery becomes. `due_in` is seconds from now, for RETRYING.
+
+    `unknown`: the attempt that began at `started_at` may have gone out.
+    """
 
     id: UUID
     attempt: int
@@ -77,6 +100,8 @@ class DeliveryResult:
     due_in: float = 0.0
     cause: str = ""
     detail: str = ""
+    unknown: bool = False
+    started_at: datetime | None = None
     provider: str = ""
     provider_message_id: str = ""
     attempts: Sequence[AttemptRow] = field(default_factory=tuple)
@@ -108,7 +133,8 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         with connection.cursor() as cursor:
             cursor.execute(
                 """
-                SELECT delivery.id, event.id, event.round, delivery.channel, delivery.tries, delivery.first_due_at,
+                SELECT delivery.id, event.id, event.round, delivery.channel, delivery.tries,
+                       delivery.unknown_since, delivery.forced, delivery.first_due_at,
                        statement_timestamp(), event.event_type, event.priority, event.user_id,
                        event.recipient, event.order_id, event.metadata, event.recorded_at, event.expires_at,
                        (SELECT later.event_type || ' ' || later.id FROM notifier_notificationevent AS later
@@ -141,6 +167,48 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
             """,
             [[s.id for s in skips], [s.reason for s in skips], [s.detail for s in skips]],
         )
+
+    def postpone(self, rows: Sequence[Postponed]) -> None:
+        """Move when locked rows are due; that costs them no try."""
+        execute(
+            """
+            UPDATE notifier_delivery AS delivery
+            SET due_at = statement_timestamp() + p.due_in * interval '1 second',
+                detail = CASE WHEN fallback_of = '' THEN p.detail ELSE delivery.detail END
+            FROM unnest(%s::uuid[], %s::float8[], %s::text[]) AS p(id, due_in, detail) WHERE delivery.id = p.id
+            """,
+            [[r.id for r in rows], [float(r.due_in) for r in rows], [r.detail for r in rows]],
+        )
+
+    def give_up(self, rows: Sequence[GivenUp]) -> list[UUID]:
+        """QUEUED or RETRYING -> FAILED with its dead letter, for locked rows; their events."""
+        with connection.cursor() as cursor:
+            cursor.execute(_GIVE_UP, [[r.id for r in rows], [r.cause for r in rows], [r.detail for r in rows]])
+            return [row[0] for row in cursor.fetchall()]
+
+    def wake(self, channel: str, spread: timedelta) -> int:
+        """A channel's provider has recovered: what waits for its next try becomes due within `spread`; how many.
+
+        Spread, so that the provider is not run over. Walks delivery_retrying.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(_WAKE, {"channel": channel, "spread": spread.total_seconds()})
+            return int(cursor.rowcount)
+
+    def message_ids(self, channel: str, orders: Sequence[str], *, excluding: Sequence[UUID]) -> set[str]:
+        """The providers' names of what other deliveries about these orders sent. Walks event_order."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT delivery.provider_message_id
+                FROM notifier_notificationevent AS event JOIN notifier_delivery AS delivery
+                  ON delivery.event_id = event.id AND delivery.channel = %s
+                WHERE event.order_id = ANY(%s) AND event.order_id <> '' AND delivery.provider_message_id <> ''
+                  AND delivery.id <> ALL(%s)
+                """,
+                [channel, list(orders), list(excluding)],
+            )
+            return {row[0] for row in cursor.fetchall()}
 
     def start(self, ids: Sequence[UUID], lease: timedelta) -> dict[UUID, tuple[int, datetime]]:
         """-> SENDING for locked rows: counts the attempt, sets the lease; id -> (attempt, started)."""
@@ -181,11 +249,12 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         )
 
 
-_JSON_COLUMNS = {10, 12}  # Candidate.recipient, Candidate.metadata
+_JSON_COLUMNS = {12, 14}  # Candidate.recipient, Candidate.metadata
 
 _RESULT = {
     "id": "uuid", "attempt": "int", "status": "text", "counted": "bool", "due_in": "float8", "cause": "text",
-    "detail": "text", "provider": "text", "provider_message_id": "text",
+    "detail": "text", "unknown": "bool", "started_at": "timestamptz", "provider": "text",
+    "provider_message_id": "text",
 }  # fmt: skip
 _ATTEMPT = {
     "id": "uuid", "delivery_id": "uuid", "number": "int", "address_id": "text", "provider": "text",
@@ -210,9 +279,10 @@ WITH locked AS (
     WHERE delivery.id = ANY(%(r_id)s) ORDER BY delivery.id FOR UPDATE
 ), changed AS (
     UPDATE notifier_delivery AS delivery
-    SET status = r.status, tries = delivery.tries + r.counted::int, lease_until = NULL, detail = r.detail,
-        provider = r.provider,
-        provider_message_id = r.provider_message_id,
+    SET status = r.status, tries = delivery.tries + r.counted::int, lease_until = NULL,
+        detail = CASE WHEN r.detail = '' AND delivery.fallback_of <> '' THEN delivery.detail ELSE r.detail END,
+        provider = r.provider, provider_message_id = r.provider_message_id,
+        unknown_since = CASE WHEN r.unknown THEN COALESCE(delivery.unknown_since, r.started_at) END,
         crashes = CASE WHEN r.cause = 'CRASHED' THEN delivery.crashes + 1 ELSE 0 END,
         due_at = statement_timestamp() + r.due_in * interval '1 second',
         sent_at = CASE WHEN r.status = 'SENT' THEN statement_timestamp() END,
@@ -242,6 +312,40 @@ WITH locked AS (
 )
 SELECT event_id, status FROM changed
 """  # noqa: S608
+
+_GIVE_UP = """
+WITH lost AS (
+    UPDATE notifier_delivery AS delivery
+    SET status = 'FAILED', detail = p.detail, finished_at = statement_timestamp()
+    FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS p(id, cause, detail) WHERE delivery.id = p.id
+    RETURNING delivery.id, delivery.event_id, delivery.channel, p.cause, p.detail
+), dead AS (
+    INSERT INTO notifier_deadletter (id, delivery_id, source, event_type, channel, cause, last_error, status)
+    SELECT gen_random_uuid(), lost.id, '', event.event_type, lost.channel, lost.cause, lost.detail, 'OPEN'
+    FROM lost JOIN notifier_notificationevent AS event ON event.id = lost.event_id
+    ON CONFLICT DO NOTHING
+)
+SELECT event_id FROM lost
+"""
+
+_WAKE = """
+WITH waiting AS (
+    SELECT id FROM notifier_delivery
+    WHERE channel = %(channel)s AND status = 'RETRYING'
+      AND due_at > statement_timestamp() + %(spread)s * interval '1 second'
+    ORDER BY id FOR UPDATE SKIP LOCKED
+), woken AS (
+    UPDATE notifier_delivery AS delivery
+    SET due_at = statement_timestamp() + random() * %(spread)s * interval '1 second'
+    FROM waiting WHERE delivery.id = waiting.id
+    RETURNING delivery.event_id, delivery.due_at
+), events AS (
+    SELECT event.id, woken.due_at FROM woken JOIN notifier_notificationevent AS event ON event.id = woken.event_id
+    WHERE event.status = 'DISPATCHED' ORDER BY event.id FOR UPDATE OF event
+)
+UPDATE notifier_notificationevent AS event
+SET due_at = LEAST(event.due_at, events.due_at) FROM events WHERE event.id = events.id
+"""
 
 
 def _decoded(row: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -52,6 +52,43 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
             )
             return list(cursor.fetchall())
 
+    def end_leases(self) -> int:
+        """No round in flight is believed any longer; how many there were. Walks event_leased."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                WITH leased AS (
+                    SELECT id FROM notifier_notificationevent WHERE lease_until >= statement_timestamp()
+                    ORDER BY id FOR UPDATE SKIP LOCKED
+                )
+                UPDATE notifier_notificationevent AS event SET lease_until = statement_timestamp() - interval '1 second'
+                FROM leased WHERE event.id = leased.id
+                """
+            )
+            return int(cursor.rowcount)
+
+    def put_off(self, ids: Sequence[UUID], wait: timedelta) -> None:
+        """Events whose settlement broke: they come to the end of the sweeper's queue."""
+        execute(
+            """
+            UPDATE notifier_notificationevent SET lease_until = statement_timestamp() + %s * interval '1 second'
+            WHERE id = ANY(%s) AND status = 'DISPATCHED'
+            """,
+            [wait.total_seconds(), list(ids)],
+        )
+
+    def plan_again(self, failures: Sequence[tuple[UUID, float]]) -> None:
+        """Events that the caller has claimed and could not plan: due again after so many seconds."""
+        execute(
+            """
+            UPDATE notifier_notificationevent AS event
+            SET plan_failures = plan_failures + 1, lease_until = NULL,
+                due_at = statement_timestamp() + failure.due_in * interval '1 second'
+            FROM unnest(%s::uuid[], %s::float8[]) AS failure(id, due_in) WHERE event.id = failure.id
+            """,
+            [[i for i, _ in failures], [due_in for _, due_in in failures]],
+        )
+
     def lock_unsettled(self, ids: Iterable[UUID]) -> list[NotificationEvent]:
         """The dispatched events among these, locked in id order."""
         return list(self.filter(id__in=list(ids), status="DISPATCHED").order_by("id").select_for_update())

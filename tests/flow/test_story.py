@@ -160,9 +160,8 @@ def test_nobody_reached_is_told_to_operations_once(sandbox: Sandbox, db: None) -
     operator.groups.add(Group.objects.create(name="operations"))
     sandbox.fault("twilio", mode="status", status=503)
     events = [engine.trigger("ORDER_CANCELLED", recipient={"phone": f"+491511234567{n}"}) for n in range(2)]
-    engine.run()
-    engine.pass_time(timedelta(seconds=4))
-    engine.run()
+    for event in events:
+        engine.run_out(event)
     assert [engine.status(event) for event in events] == ["FAILED", "FAILED"]
     told = NotificationEvent.objects.get(event_type="DELIVERY_FAILED")
     assert (told.user_id, told.status, told.metadata["channel"]) == (operator.id, "SENT", "SMS")
@@ -180,16 +179,6 @@ def test_an_address_that_the_provider_rejects_is_not_used_again(sandbox: Sandbox
     second = engine.trigger("ORDER_DELIVERED", user.id)
     engine.run()
     assert engine.states(second)["SMS"] == "SKIPPED SUPPRESSED"
-
-
-def test_an_unknown_outcome_is_marked(sandbox: Sandbox, customer: Customer) -> None:
-    event = engine.trigger("ORDER_SHIPPED", customer().id, **TRACKED)
-    sandbox.fault("twilio", mode="accept_then_drop")
-    engine.run()
-    attempt = Attempt.objects.get(delivery__channel="SMS")
-    assert (attempt.outcome, attempt.maybe_duplicate) == ("UNKNOWN", True)
-    assert engine.states(event)["SMS"] == "FAILED"  # never sent again blindly
-    assert arrived(sandbox).count("SMS") == 1
 
 
 def test_a_later_stage_supersedes_what_was_not_sent_yet(sandbox: Sandbox, customer: Customer) -> None:
@@ -258,9 +247,7 @@ def test_a_late_settle_of_an_old_round_leaves_the_new_one_alone(sandbox: Sandbox
 def test_a_replayed_dead_letter_goes_out_once(sandbox: Sandbox, customer: Customer) -> None:
     event = engine.trigger("ORDER_DELAYED", customer(email="").id)
     sandbox.fault("twilio", mode="status", status=503)
-    engine.run()
-    engine.pass_time(timedelta(seconds=4))
-    engine.run()
+    engine.run_out(event)
     assert engine.status(event) == "PARTIAL"
     sandbox.heal()
     letter = DeadLetter.objects.get()

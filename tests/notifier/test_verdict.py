@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -16,18 +17,17 @@ from channels.errors import (
     RateLimited,
 )
 from notifier import backoff
-from notifier.catalogue import Priority
+from notifier.catalogue import RETRIES, Priority, RetryPolicy
 from notifier.states import AttemptOutcome, DeliveryStatus
 from notifier.verdict import Limits, Verdict, classify, judge
 
-LIMITS = Limits(max_tries=3, fallback_after=timedelta(seconds=60), resend_unknown=True)
-ENDLESS = Limits(max_tries=3, fallback_after=None, resend_unknown=False)
+POLICY = RetryPolicy(max_tries=3, first_wait=30, longest_wait=900, fallback_after=timedelta(seconds=60))
+LIMITS = Limits(POLICY, stand_in=True, resend_unknown=True)
+ENDLESS = Limits(POLICY, stand_in=False, resend_unknown=False)
 
 
-def verdict(
-    *outcomes: Outcome, tries: int = 0, waited: float = 0, limits: Limits = LIMITS, priority: int = Priority.NORMAL
-) -> Verdict:
-    return judge(outcomes, tries=tries, priority=priority, waited=timedelta(seconds=waited), limits=limits)
+def verdict(*outcomes: Outcome, tries: int = 0, waited: float = 0, limits: Limits = LIMITS) -> Verdict:
+    return judge(outcomes, tries=tries, waited=timedelta(seconds=waited), limits=limits)
 
 
 @pytest.mark.parametrize(
@@ -71,12 +71,41 @@ def test_the_retry_falls_on_the_moment_of_the_fallback_and_no_later() -> None:
 
 def test_without_a_stand_in_only_tries_end_it() -> None:
     assert verdict(ProviderUnavailable("x"), waited=9999, limits=ENDLESS).status == "RETRYING"
-    assert verdict(OutcomeUnknown("x"), limits=ENDLESS).status == "FAILED"  # never resent blindly
+
+
+def test_an_unknown_outcome_is_asked_about_soon_where_it_must_not_go_out_twice() -> None:
+    found = verdict(OutcomeUnknown("x"), limits=ENDLESS)
+    assert (found.status, found.unknown, found.due_in) == ("RETRYING", True, 5)
+    assert verdict(OutcomeUnknown("x"), tries=2, limits=ENDLESS).status == "RETRYING"  # even after the last try
+    assert verdict(OutcomeUnknown("x"), tries=2).status == "FAILED"
+    assert verdict(OutcomeUnknown("x")).due_in > 5
+
+
+def test_a_trial_costs_no_try_unless_the_message_itself_is_refused() -> None:
+    trial = replace(LIMITS, trial=True)
+    found = verdict(ProviderUnavailable("x"), tries=99, limits=trial)
+    assert (found.status, found.counted) == ("RETRYING", False)
+    assert verdict(MessageRejected("x"), limits=trial).counted
+
+
+def test_a_long_wait_for_leave_is_asked_about_less_often() -> None:
+    assert backoff.poll(7, waited=0) == 7  # the provider knows best
+    assert 0.75 <= backoff.poll(0, waited=0) <= 1.25
+    assert 15 <= backoff.poll(0, waited=9999) <= 25
+
+
+def test_urgent_types_give_up_and_fall_back_sooner() -> None:
+    policies = [RETRIES[priority] for priority in Priority]
+    spans = [
+        sum(backoff.wait(n, p.first_wait, p.longest_wait, dice=0.5) for n in range(1, p.max_tries)) for p in policies
+    ]
+    assert spans == sorted(spans)
+    assert [p.fallback_after.total_seconds() for p in policies] == [3, 300, 1800]
 
 
 def test_backoff_doubles_jitters_and_stops_at_its_cap() -> None:
-    waits = [backoff.wait(n, Priority.NORMAL, dice=0.5) for n in range(1, 9)]
+    waits = [backoff.wait(n, 30, 900, dice=0.5) for n in range(1, 9)]
     assert waits == [30, 60, 120, 240, 480, 900, 900, 900]
-    assert backoff.wait(1, Priority.URGENT, dice=0) == 0.75
-    assert backoff.wait(500, Priority.BULK, dice=0.5) == 3600
-    assert all(22.5 <= backoff.wait(1, Priority.NORMAL) <= 37.5 for _ in range(100))
+    assert backoff.wait(1, 1, 30, dice=0) == 0.75
+    assert backoff.wait(500, 60, 3600, dice=0.5) == 3600
+    assert all(22.5 <= backoff.wait(1, 30, 900) <= 37.5 for _ in range(100))

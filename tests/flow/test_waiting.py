@@ -1,0 +1,156 @@
+"""A provider without room: deliveries wait without losing a try, fall back in time, and come back together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from channels.base import Permit
+from channels.errors import MessageRejected, ProviderUnavailable, RateLimited
+from channels.testing import RecordingProvider, recording
+from notifier.models import Attempt, DeadLetter, Delivery, NotificationEvent
+from preferences.models import User
+from tests import engine, toy
+
+pytestmark = pytest.mark.django_db
+
+Customer = Callable[..., User]
+OPEN = Permit(0, wait=7, reason="breaker open")
+
+
+@pytest.fixture
+def provider(settings: Settings, tmp_path: Path) -> RecordingProvider:
+    toy.configure(settings, tmp_path, channel=toy.NarrowChannel, catalogue="WITH_INBOX")
+    return recording("TOY")
+
+
+@pytest.fixture
+def room(monkeypatch: pytest.MonkeyPatch) -> Callable[[Permit], None]:
+    return lambda permit: monkeypatch.setattr(toy.NarrowChannel, "room", permit)
+
+
+def test_what_waits_loses_no_try(
+    provider: RecordingProvider, room: Callable[[Permit], None], customer: Customer
+) -> None:
+    room(OPEN)
+    event = engine.trigger("ORDER_PACKED", customer().id)
+    for _ in range(5):
+        engine.run()
+        engine.pass_time(timedelta(seconds=30))
+    delivery = Delivery.objects.get()
+    assert (delivery.status, delivery.tries, delivery.attempt) == ("QUEUED", 0, 0)
+    assert delivery.detail == "waits: breaker open"
+    assert Attempt.objects.count() == 0
+    room(Permit(1))
+    engine.run()
+    assert (engine.status(event), len(provider.messages)) == ("SENT", 1)
+
+
+def test_it_is_due_again_when_the_provider_says_so(
+    provider: RecordingProvider, room: Callable[[Permit], None], customer: Customer
+) -> None:
+    room(OPEN)
+    engine.trigger("ORDER_PACKED", customer().id)
+    engine.run()
+    event = NotificationEvent.objects.get()
+    assert event.due_at
+    assert 5 < (event.due_at - timezone.now()).total_seconds() <= 7
+
+
+def test_only_as_many_go_as_there_is_room_for(
+    provider: RecordingProvider, room: Callable[[Permit], None], customer: Customer
+) -> None:
+    room(Permit(2, wait=1, reason="rate limit"))
+    for _ in range(5):
+        engine.trigger("ORDER_PACKED", customer().id)
+    engine.run()
+    assert len(provider.messages) == 2
+    engine.pass_time(timedelta(seconds=2))
+    engine.run()
+    assert len(provider.messages) == 4
+    assert set(Delivery.objects.values_list("tries", flat=True)) == {0, 1}
+
+
+def test_it_falls_back_when_it_has_waited_long_enough(
+    provider: RecordingProvider, room: Callable[[Permit], None], customer: Customer
+) -> None:
+    room(OPEN)
+    event = engine.trigger("ORDER_PACKED", customer().id)
+    engine.run()
+    engine.pass_time(timedelta(minutes=5))
+    engine.run()
+    assert engine.states(event) == {"TOY": "FAILED", "IN_APP": "SENT"}
+    assert engine.status(event) == "SENT"
+    letter = DeadLetter.objects.get()
+    assert (letter.cause, letter.last_error) == ("ProviderUnavailable", "breaker open, and its fallback is due")
+    assert Delivery.objects.get(channel="IN_APP").detail == f"stands in for TOY: {letter.last_error}"
+
+
+def test_without_a_stand_in_it_waits_until_its_time_to_live_ends(
+    settings: Settings, provider: RecordingProvider, room: Callable[[Permit], None], customer: Customer
+) -> None:
+    settings.EVENT_CATALOGUE = "tests.toy.CATALOGUE"
+    room(OPEN)
+    event = engine.trigger("ORDER_PACKED", customer().id)
+    engine.run()
+    engine.pass_time(timedelta(hours=5))
+    engine.run()
+    assert engine.states(event) == {"TOY": "QUEUED"}
+    engine.pass_time(timedelta(hours=2))
+    engine.run()
+    assert engine.states(event) == {"TOY": "SKIPPED EXPIRED"}
+
+
+def test_a_failed_trial_costs_no_try(
+    provider: RecordingProvider, room: Callable[[Permit], None], customer: Customer
+) -> None:
+    room(Permit(1, trial=True))
+    provider.answers = [ProviderUnavailable() for _ in range(4)]
+    engine.trigger("ORDER_PACKED", customer().id)
+    for _ in range(4):
+        engine.run()
+        engine.pass_time(timedelta(seconds=61))
+    assert (Delivery.objects.get().tries, Attempt.objects.count()) == (0, 4)
+
+
+def test_a_recovered_provider_gets_its_messages_back_soon(
+    provider: RecordingProvider, monkeypatch: pytest.MonkeyPatch, settings: Settings, customer: Customer
+) -> None:
+    provider.answers = [RateLimited(retry_after=200), RateLimited(retry_after=200)]
+    for _ in range(2):
+        engine.trigger("ORDER_PACKED", customer().id)
+    engine.run()
+    monkeypatch.setattr(toy.NarrowChannel, "has_recovered", True)
+    engine.trigger("ORDER_PACKED", customer().id)
+    engine.run()
+    waiting = NotificationEvent.objects.filter(status="DISPATCHED")
+    soon = timezone.now() + settings.WAKE_SPREAD
+    assert [event.due_at <= soon for event in waiting if event.due_at] == [True, True]
+    engine.pass_time(settings.WAKE_SPREAD)
+    engine.run()
+    assert set(Delivery.objects.values_list("status", flat=True)) == {"SENT"}
+
+
+def test_tries_run_out_per_channel_and_type(
+    provider: RecordingProvider, settings: Settings, customer: Customer
+) -> None:
+    settings.EVENT_CATALOGUE = "tests.toy.CATALOGUE"
+    provider.answers = [ProviderUnavailable("no connection") for _ in range(3)]
+    event = engine.trigger("ORDER_PACKED", customer().id)
+    for _ in range(3):
+        engine.run()
+        engine.pass_time(timedelta(seconds=61))
+    engine.run()
+    assert (engine.status(event), len(provider.messages)) == ("FAILED", toy.RETRY.max_tries)
+
+
+def test_a_providers_words_cannot_break_its_slice(provider: RecordingProvider, customer: Customer) -> None:
+    provider.answers = [MessageRejected("nul \x00 byte", code="x" * 500)]
+    events = [engine.trigger("ORDER_PACKED", customer().id) for _ in range(2)]
+    engine.run()
+    assert sorted(engine.states(event)["TOY"] for event in events) == ["FAILED", "SENT"]
