@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from channels.errors import (
     ProviderUnavailable,
     RateLimited,
 )
-from channels.providers import http
+from channels.providers import fcm, http, twilio
 from tests.channels import wire as wires
 from tests.channels.wire import Act, Wire
 
@@ -29,6 +30,18 @@ SHORT = 0.4  # seconds: a timeout that a test waits for
 
 def to(url: str, timeout: float = 5.0) -> http.Request:
     return http.Request(url, {"X-Kind": "test"}, b"body", timeout=timeout)
+
+
+def test_page_about_errors_shows_the_tables() -> None:
+    """docs/errors.md has one row a class, with every code that leads to it."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "errors.md").read_text()
+    rows = {row.split("`")[1]: row for row in page.splitlines() if row.startswith("| `") and "`" in row}
+    for code, meaning in {**twilio.CODES, **fcm.CODES}.items():
+        assert f"`{code}`" in rows[meaning.__name__], code
+    shown = re.findall(r"`(\d{5})`", "".join(rows[meaning.__name__] for meaning in set(twilio.CODES.values())))
+    assert sorted(shown) == sorted(twilio.CODES)
+    for status in (401, 402, 403, 404, 405, 407, 408, 425, 429, 503):
+        assert f"`{status}`" in rows[http.error_class(status).__name__], status
 
 
 @pytest.mark.parametrize(
@@ -208,7 +221,7 @@ def test_interrupted_wait_leaves_the_pool_usable(wire: Wire) -> None:
 
 FORKING = """
 import os, sys
-from channels.providers import http
+from channels.providers import fcm, http, twilio
 def post(name):
     answer = http.post(http.Request(sys.argv[1] + name, {}))
     assert isinstance(answer, http.Response), answer
