@@ -4,7 +4,7 @@
     ├── TransientError                 the same message may be tried again
     │   ├── ProviderUnavailable        surely not sent: no connection, or a 503
     │   ├── RateLimited                surely not sent: 429; `retry_after` seconds where the provider says so
-    │   ├── CredentialsRejected        surely not sent: 401 or 403 for us, not for the recipient
+    │   ├── CredentialsRejected        surely not sent: 401, 402, 403, 404, 405, or a code about our account or sender
     │   └── OutcomeUnknown             maybe sent: 500, 502, 504, a timeout or reset after the request went out
     └── PermanentError                 trying again is useless
         ├── InvalidRecipient           the address is wrong for good: it is marked invalid

@@ -43,7 +43,7 @@ def sweep(*, messages_lost: bool = False) -> Swept:
             NotificationEvent.objects.end_leases()
         freed = _free_sends()
         hit("sweep.freeing")
-        return Swept(NotificationEvent.objects.lease_expired(BATCH), freed)
+        return Swept(NotificationEvent.objects.lease_expired(BATCH, settings.EVENT_LEASE), freed)
 
 
 def _alone() -> bool:

@@ -32,6 +32,9 @@ URGENT = "urgent"
 SWEEP_BUDGET = 4.0  # seconds: the next repair scan comes after five
 PUBLISH_PATIENCE = 0.15  # seconds for a connection of the doorbell's, and again for its answer
 
+#: The database is away for a moment: what a task was to do in it, it does a little later.
+DATABASE_AWAY = (OperationalError, InterfaceError)
+
 
 class ReliableTask(Task):  # type: ignore[type-arg]
     """A retry that cannot be published goes back to the queue: Celery alone would delete the message."""
@@ -45,6 +48,15 @@ class ReliableTask(Task):  # type: ignore[type-arg]
     def apply_async(self, *args: Any, **kwargs: Any) -> Any:
         failpoints.hit(f"publish.{self.name.removeprefix('notifier.')}")
         return super().apply_async(*args, **kwargs)
+
+
+class SettlingTask(ReliableTask):
+    """Rides over a restart of the database."""
+
+    autoretry_for = DATABASE_AWAY
+    max_retries = 5
+    retry_backoff = 1
+    retry_backoff_max = 10
 
 
 def ring() -> None:
@@ -133,7 +145,7 @@ def _publish(started: Round) -> None:
     name="notifier.deliver",
     bind=True,
     base=ReliableTask,
-    autoretry_for=(ProviderUnavailable,),
+    autoretry_for=(ProviderUnavailable, *DATABASE_AWAY),
     max_retries=2,
     retry_backoff=1,
     retry_backoff_max=8,
@@ -151,14 +163,14 @@ def deliver(self: Task[Any, Any], channel: str, ids: Sequence[str], *, urgent: b
         raise ProviderUnavailable(f"{channel}: nothing went out, trying again")
 
 
-@shared_task(name="notifier.settle", base=ReliableTask)
+@shared_task(name="notifier.settle", base=SettlingTask)
 def settle(rounds: Sequence[tuple[str, int]]) -> None:
     """The chord's body, its errback, and the sweeper's: decide from the rows what became of these events."""
     if settling.settle([(UUID(event), number) for event, number in rounds]):
         ring()
 
 
-@shared_task(name="notifier.fall_back")
+@shared_task(name="notifier.fall_back", base=SettlingTask)
 def fall_back(rounds: Sequence[tuple[str, int]]) -> None:
     """A delivery failed for good: start its fallback now, while the rest of its round is still in flight."""
     if settling.settle([(UUID(event), number) for event, number in rounds], early=True):

@@ -29,7 +29,7 @@ OUTCOMES: tuple[tuple[type[ChannelError], AttemptOutcome], ...] = (
     (ChannelError, AttemptOutcome.REJECTED),
 )
 RATE_LIMITED_WAIT = 5.0  # seconds, where the provider does not say how long
-ASK_AFTER = 5.0  # seconds until a provider is asked what became of a message that must not go out twice
+ASK_AFTER = 10.0  # seconds until a provider is asked what became of a message: its list may lag behind
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,15 +40,21 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
             )
         )
 
-    def lease_expired(self, limit: int) -> list[tuple[UUID, int]]:
-        """(id, round) of events whose round was lost. Walks event_leased."""
+    def lease_expired(self, limit: int, lease: timedelta) -> list[tuple[UUID, int]]:
+        """(id, round) of events whose round was lost. Walks event_leased.
+
+        A lease that was given before the database started is not believed: whoever had to write meanwhile may have
+        failed. `lease` is its length.
+        """
         with connection.cursor() as cursor:
             cursor.execute(
                 """
                 SELECT id, round FROM notifier_notificationevent
-                WHERE lease_until < statement_timestamp() ORDER BY lease_until LIMIT %s
+                WHERE lease_until < GREATEST(
+                    statement_timestamp(), pg_postmaster_start_time() + %s * interval '1 second')
+                ORDER BY lease_until LIMIT %s
                 """,
-                [limit],
+                [lease.total_seconds(), limit],
             )
             return list(cursor.fetchall())
 

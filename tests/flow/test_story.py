@@ -6,10 +6,13 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Group
+from django.db import connection
 from pytest_django.fixtures import Settings
 
 from channels.models import InboxMessage
+from notifier import settle, sweep
 from notifier.dispatch import Lane
 from notifier.models import Attempt, DeadLetter, Delivery, NotificationEvent
 from notifier.replay import replay
@@ -267,3 +270,24 @@ def test_urgent_goes_before_normal_before_bulk(sandbox: Sandbox, customer: Custo
     assert engine.round_of(Lane.URGENT).events == [(str(urgent), 1)]
     assert (first.events, second.events) == ([(str(normal), 1)], [(str(bulk), 1)])
     assert first.full
+
+
+def test_a_round_from_before_the_databases_start_is_not_waited_for(sandbox: Sandbox, customer: Customer) -> None:
+    event = engine.trigger("ORDER_SHIPPED", customer().id, **TRACKED)
+    engine.round_of()
+    assert engine.repair().lost_rounds == []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE notifier_notificationevent SET lease_until = pg_postmaster_start_time() + %s * interval '1 second'",
+            [settings.EVENT_LEASE.total_seconds() - 1],
+        )
+    assert engine.repair().lost_rounds == [(event, 1)]
+
+
+def test_when_messages_were_lost_no_round_is_waited_for(sandbox: Sandbox, customer: Customer) -> None:
+    event = engine.trigger("ORDER_SHIPPED", customer().id, **TRACKED)
+    engine.round_of()
+    settle.settle(sweep.sweep(messages_lost=True).lost_rounds)
+    engine.run()
+    assert engine.status(event) == "SENT"
+    assert len(sandbox.messages()) == 3

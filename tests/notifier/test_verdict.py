@@ -75,10 +75,10 @@ def test_without_a_stand_in_only_tries_end_it() -> None:
 
 def test_an_unknown_outcome_is_asked_about_soon_where_it_must_not_go_out_twice() -> None:
     found = verdict(OutcomeUnknown("x"), limits=ENDLESS)
-    assert (found.status, found.unknown, found.due_in) == ("RETRYING", True, 5)
+    assert (found.status, found.unknown, found.due_in) == ("RETRYING", True, 10)
     assert verdict(OutcomeUnknown("x"), tries=2, limits=ENDLESS).status == "RETRYING"  # even after the last try
     assert verdict(OutcomeUnknown("x"), tries=2).status == "FAILED"
-    assert verdict(OutcomeUnknown("x")).due_in > 5
+    assert verdict(OutcomeUnknown("x")).due_in > 10
 
 
 def test_a_trial_costs_no_try_unless_the_message_itself_is_refused() -> None:
