@@ -27,8 +27,9 @@ class Sandbox:
         """Have a provider misbehave (PUT /faults)."""
         self._call("PUT", "/faults", {"provider": provider, **options})
 
-    def heal(self) -> None:
-        self._call("DELETE", "/faults")
+    def heal(self, provider: str = "") -> None:
+        """End the faults of one provider, or of all."""
+        self._call("DELETE", f"/faults?provider={provider}" if provider else "/faults")
 
     def clear(self) -> None:
         self._call("DELETE", "/messages")

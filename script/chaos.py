@@ -1,0 +1,113 @@
+"""Load, a seeded nemesis, healing, and the oracle's verdict. Run by script/chaos, with the checkout on the import path.
+
+Ends with 0 when nothing was lost, every double is explained and all was final in time; else with 1, and the logs of
+all processes are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from rich.console import Console
+from rich.status import Status
+
+from tests.chaos import run as chaos
+from tests.chaos.nemesis import KINDS
+from tests.chaos.sabotage_plans import PLANS
+from tests.chaos.world import DATA_DIRS, Plan, World
+
+SILENCE = 30.0  # seconds between two lines where nobody watches a terminal
+
+console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+
+
+class Progress:
+    """A line that changes on a terminal, and now and then a line elsewhere."""
+
+    def __init__(self, status: Status) -> None:
+        self._status, self._said = status, 0.0
+
+    def __call__(self, text: str) -> None:
+        if console.is_terminal:
+            self._status.update(text)
+        elif time.monotonic() - self._said > SILENCE:
+            self._said = time.monotonic()
+            console.print(text)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="script/chaos", description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=2.0, help="how long load and nemesis go on")
+    parser.add_argument("--seed", type=int, default=None, help="names the orders and the acts; random where not given")
+    parser.add_argument("--rate", type=float, default=20.0, help="triggers a second")
+    parser.add_argument("--json", type=Path, help="write what was found to this file")
+    parser.add_argument("--without", choices=sorted(PLANS), default="", help="switch a guard off: it must then fail")
+    parser.add_argument("--faults", default="", help=f"only these acts, by commas: {', '.join(KINDS)}")
+    parser.add_argument("--scenario", choices=("sms-outage", "kill9"), help="a measured story in place of a run")
+    return parser.parse_args()
+
+
+def options(given: argparse.Namespace) -> chaos.Options:
+    kinds = tuple(kind.strip() for kind in given.faults.split(",") if kind.strip())
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        sys.exit(f"unknown in --faults: {', '.join(unknown)}; there are {', '.join(KINDS)}")
+    seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
+    if not given.without:
+        return chaos.Options(given.minutes, seed, given.rate, kinds=kinds)
+    plan = PLANS[given.without]
+    return chaos.Options(given.minutes, seed, given.rate, given.without, kinds or plan.kinds, plan.pause)
+
+
+def plan_of(without: str) -> Plan:
+    if not without:
+        return Plan(fast=False, people=200)
+    return Plan(fast=False, people=200, app="tests.chaos.sabotage", environment={"NOTIFIER_SABOTAGE": without})
+
+
+def run(given: argparse.Namespace) -> int:
+    world = World(DATA_DIRS / f"chaos-{secrets.token_hex(4)}", plan_of(given.without))
+    ok = False
+    try:
+        with console.status("starting") as status:
+            world.start()
+            report = chaos.run(world, options(given), Progress(status))
+        chaos.show_table(report, console)
+        if given.json:
+            chaos.write(report, given.json)
+        ok = report.ok
+    finally:
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, signal.SIG_IGN)  # ending is bounded, and must not be cut short
+        world.close()
+        if ok:
+            world.remove()
+        else:
+            console.print(f"Logs: {os.path.relpath(world.logs)}")
+    return 0 if ok else 1
+
+
+def _stop(signum: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt(signal.Signals(signum).name)
+
+
+def main() -> int:
+    given = arguments()
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, _stop)
+    try:
+        return run(given)
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
