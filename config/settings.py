@@ -126,6 +126,7 @@ SLICE_SIZE = 50  # messages sent at the same time, and claimed together
 RETRY_IN_CHORD_DUE = timedelta(seconds=30)  # when a task's own retry is lost, dispatch takes the row after this
 MAX_CRASHES = 3  # attempts that ended with the process, before the row counts as poison
 WAKE_SPREAD = timedelta(seconds=20)  # over which a recovered provider's waiting deliveries come back
+REPLAY_RATE = max(1, number("NOTIFIER_REPLAY_RATE", 50))  # dead letters a second that all replays together send again
 DELIVERY_FAILED_WINDOW = timedelta(minutes=5)  # staff hear of one cause on one channel once in this time
 
 FAILPOINTS = text("NOTIFIER_FAILPOINTS") if DEBUG else ""  # a folder, for tests that kill (notifier/failpoints.py)

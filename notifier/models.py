@@ -192,6 +192,19 @@ class DeadLetter(models.Model):
         return f"{self.cause} {self.event_type} {self.channel}".strip()
 
 
+class ReplayPace(models.Model):
+    """One row: until when replays have filled their rate. Who takes places locks it, so that none is given twice."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    free_at = models.DateTimeField(help_text="the next free place")
+
+    class Meta:
+        verbose_name_plural = "replay pace"
+
+    def __str__(self) -> str:
+        return f"free at {self.free_at:%Y-%m-%d %H:%M:%S} UTC"
+
+
 class ApiKey(models.Model):
     """Who may call. The key itself is shown once; only its hash is kept (256 random bits need no slow hash)."""
 
