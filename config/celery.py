@@ -8,12 +8,12 @@ from celery import Celery
 from celery.signals import worker_process_init
 
 from channels import registry
-from config.consumer import Pulse
+from config.consumer import Broker, Pulse
 from notifier.render import precompile
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-app = Celery("notifier")
+app = Celery("notifier", amqp=Broker)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.steps["consumer"].add(Pulse)
