@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import enum
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from channels.errors import ChannelError, ProviderUnavailable
+from channels.errors import ChannelError, ProviderUnavailable, RateLimited
 
+if TYPE_CHECKING:
+    from channels.gate import Gate
+
+BREAKER_OPEN = "breaker open"
+RATE_LIMIT = "rate limit"
+ASKED_TO_WAIT = "asked to wait"
 HAND_OVER = 2.5  # seconds after which no further provider is asked: two calls then still fit into a slice
 
 
@@ -88,6 +95,8 @@ class Provider:
     """
 
     name: ClassVar[str]
+    remote: ClassVar[bool] = True  # a service that may fail or limit us; False: nothing stands before it
+    gate: Gate | None = None  # the breaker and the rate limit of a remote one; the registry sets it
 
     def send(self, messages: Sequence[Message]) -> list[Outcome]:
         """Hand over messages; one outcome a message, in their order."""
@@ -112,14 +121,28 @@ class Channel:
 
     def __init__(self, providers: Sequence[Provider]) -> None:
         self.providers = tuple(providers)
+        self._last = _Last()
 
     def permit(self, wanted: int) -> Permit:
-        """How many of `wanted` messages may be sent now."""
-        return Permit(wanted)
+        """How many of `wanted` messages the next send may hand over, by the first provider whose breaker is not open.
+
+        A provider that is at its rate limit is waited for, not passed over.
+        """
+        self._give_back()
+        refusals = []
+        for index, provider in enumerate(self.providers):
+            permit = provider.gate.permit(wanted) if provider.gate else Permit(wanted)
+            if permit.granted:
+                self._last.index, self._last.permit = index, permit
+            if permit.granted or permit.reason != BREAKER_OPEN:
+                return permit
+            refusals.append(permit)
+        return min(refusals, key=lambda refusal: refusal.wait) if refusals else Permit(wanted)
 
     def recovered(self) -> bool:
         """True once after a send that closed a provider's breaker: what waits for the channel may come."""
-        return False
+        recovered, self._last.recovered = self._last.recovered, False
+        return recovered
 
     def ask(self, inquiries: Sequence[Inquiry]) -> list[Finding]:
         """What the providers together know: any could have been the one that took a message."""
@@ -127,20 +150,69 @@ class Channel:
         return [_together(findings) for findings in zip(*found, strict=True)] if found else [None for _ in inquiries]
 
     def send(self, messages: Sequence[Message]) -> list[Outcome]:
-        """One outcome a message. What one provider surely did not take, the next one is asked to carry."""
-        outcomes: list[Outcome] = [ProviderUnavailable("no provider is configured") for _ in messages]
+        """One outcome a message. What one provider surely did not take, the next one is asked to carry.
+
+        Begins with the provider that granted the last permit. Without a permit each gate is asked here.
+        """
+        outcomes: dict[int, Outcome] = {}
         waiting = list(range(len(messages)))
+        first, permit = self._last.take()
         asks_until = time.monotonic() + HAND_OVER
-        for provider in self.providers:
-            if time.monotonic() > asks_until:
+        for provider in self.providers[first:]:
+            if not waiting or time.monotonic() > asks_until:
                 break
-            answers = provider.send([messages[i] for i in waiting])
-            for i, answer in zip(waiting, answers, strict=True):
-                outcomes[i] = answer
-            waiting = [i for i in waiting if isinstance(outcomes[i], ProviderUnavailable)]
-            if not waiting:
-                break
-        return outcomes
+            answers, permit = self._through(provider, [messages[i] for i in waiting], permit)
+            outcomes.update(zip(waiting, answers, strict=False))
+            if permit.reason in (RATE_LIMIT, ASKED_TO_WAIT):
+                outcomes = {**{i: _not_now(permit) for i in waiting[len(answers) :]}, **outcomes}
+            waiting = [i for i in waiting if i not in outcomes or isinstance(outcomes[i], ProviderUnavailable)]
+            permit = None
+        return [outcomes.get(i) or self._unasked() for i in range(len(messages))]
+
+    def _through(
+        self, provider: Provider, messages: Sequence[Message], permit: Permit | None
+    ) -> tuple[list[Outcome], Permit]:
+        """Send what the gate lets through: the first ones of the messages, or with a permit already given, all."""
+        gate = provider.gate
+        if gate is None:
+            return provider.send(messages), Permit(len(messages))
+        if permit:
+            gate.spend(len(messages) - permit.granted)
+            answers = provider.send(messages)
+        else:
+            permit = gate.permit(len(messages))
+            answers = provider.send(messages[: permit.granted]) if permit.granted else []
+        self._last.recovered |= gate.record(answers, permit)
+        return answers, permit
+
+    def _give_back(self) -> None:
+        """A trial that was granted and then had no message to carry."""
+        index, permit = self._last.take()
+        if permit and (gate := self.providers[index].gate):
+            gate.give_back(permit)
+
+    def _unasked(self) -> ChannelError:
+        return ProviderUnavailable(
+            f"{BREAKER_OPEN}: no provider was asked" if self.providers else "no provider is configured"
+        )
+
+
+class _Last(threading.local):
+    """What a channel keeps between a thread's permit, send and recovered."""
+
+    index = 0
+    permit: Permit | None = None
+    recovered = False
+
+    def take(self) -> tuple[int, Permit | None]:
+        """The provider that granted the permit that has not been used yet, and the permit."""
+        index, permit = self.index, self.permit
+        self.index, self.permit = 0, None
+        return index, permit
+
+
+def _not_now(permit: Permit) -> ChannelError:
+    return RateLimited(permit.reason, provider=permit.provider, retry_after=permit.wait)
 
 
 def _together(findings: Sequence[Finding]) -> Finding:

@@ -22,6 +22,7 @@ class InboxProvider(Provider):
     """Inserts InboxMessages. Sending a delivery twice leaves one row, so trying again is always safe."""
 
     name = "inbox"
+    remote = False  # our own database
 
     def send(self, messages: Sequence[Message]) -> list[Outcome]:
         """One statement for all; where the database refuses a value, one a message to find the culprit."""

@@ -1,4 +1,4 @@
-"""What the in-app channel delivers into: one row a message that a person sees in their inbox."""
+"""What channels keep: the inbox that IN_APP delivers into, and what became of the providers' breakers."""
 
 from __future__ import annotations
 
@@ -30,3 +30,22 @@ class InboxMessage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.event_type} {self.delivery_id}"
+
+
+class BreakerChange(models.Model):
+    """A provider's breaker opened, was tried, or closed. Only ever added to, by the process that caused the change."""
+
+    channel = models.CharField(max_length=32)
+    provider = models.CharField(max_length=64)
+    state = models.CharField(max_length=16)
+    at = models.DateTimeField(db_default=Now())
+    reason = models.CharField(max_length=200)
+
+    class Meta:
+        ordering = ("-at",)
+        indexes = [
+            models.Index(fields=["-at"], name="breaker_change_newest"),  # the admin's list
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.channel} {self.provider} {self.state}"

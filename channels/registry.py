@@ -3,11 +3,12 @@
     CHANNELS = {
         "SMS": {
             "CHANNEL": "channels.sms.SmsChannel",
-            "PROVIDERS": [{"PROVIDER": "channels.providers.twilio.TwilioProvider", "OPTIONS": {…}}],
+            "PROVIDERS": [{"PROVIDER": "channels.providers.twilio.TwilioProvider", "OPTIONS": {…}, "RATE": 100}],
         },
     }
 
-The providers of a channel are asked in the order given. Whatever is wrong with an entry is an
+The providers of a channel are asked in the order given. RATE is how many messages a second the provider's account
+takes, over all workers; without one, or with 0, there is no limit. Whatever is wrong with an entry is an
 ImproperlyConfigured of one line that names the entry.
 """
 
@@ -15,7 +16,8 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -25,6 +27,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from channels.base import AddressKind, Channel, Provider
+from channels.gate import Gate
 
 _T = TypeVar("_T")
 
@@ -68,7 +71,16 @@ def get(name: str) -> Channel:
     entries = _entry(name).get("PROVIDERS", [])
     if not entries and found.send is Channel.send:
         raise ImproperlyConfigured(f"CHANNELS[{name!r}]['PROVIDERS'] is empty.")
-    return found([_provider(entry, f"CHANNELS[{name!r}]['PROVIDERS'][{i}]") for i, entry in enumerate(entries)])
+    places = [f"CHANNELS[{name!r}]['PROVIDERS'][{i}]" for i in range(len(entries))]
+    providers = [_provider(entry, where) for entry, where in zip(entries, places, strict=True)]
+    rates = [_rate(entry, where) for entry, where in zip(entries, places, strict=True)]
+    _set_gates(name, providers, rates)
+    return found(providers)
+
+
+def gates() -> list[Gate]:
+    """The gates of every configured channel's remote providers. Raises ImproperlyConfigured."""
+    return [provider.gate for name in names() for provider in get(name).providers if provider.gate]
 
 
 def clear() -> None:
@@ -95,6 +107,23 @@ def _provider(entry: Mapping[str, Any], where: str) -> Provider:
         return found(**options)
     except ImproperlyConfigured as error:
         raise ImproperlyConfigured(f"{where}['OPTIONS']: {error}") from error
+
+
+def _rate(entry: Mapping[str, Any], where: str) -> int:
+    rate = entry.get("RATE", 0)
+    if type(rate) is not int or rate < 0:
+        raise ImproperlyConfigured(f"{where}['RATE']: {rate!r} is not a whole number of messages a second.")
+    return rate
+
+
+def _set_gates(channel: str, providers: Sequence[Provider], rates: Sequence[int]) -> None:
+    """Two accounts of one provider in a channel are told apart by a number."""
+    seen: Counter[str] = Counter()
+    for provider, rate in zip(providers, rates, strict=True):
+        seen[provider.name] += 1
+        number = f"-{seen[provider.name]}" if seen[provider.name] > 1 else ""
+        if provider.remote:
+            provider.gate = Gate(channel, provider.name + number, rate)
 
 
 def _import(path: object, base: type[_T], where: str) -> type[_T]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from channels import registry
+from channels import registry, shared
 from channels.base import AddressKind, Channel, Message, Outcome, Provider, Receipt
 
 
@@ -24,6 +24,7 @@ class RecordingProvider(Provider):
     """Keeps every message in `messages`; gives out `answers` one a message, then Receipts."""
 
     name = "recording"
+    remote = False  # thus without a gate: many tests want failures and no breaker
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -37,9 +38,26 @@ class RecordingProvider(Provider):
         return self.answers.pop(0) if self.answers else Receipt(self.name, f"{message.delivery_id}.{message.attempt}")
 
 
+class RemoteProvider(RecordingProvider):
+    """The same behind a gate, as a real service is."""
+
+    name = "remote"
+    remote = True
+
+
 def recording(channel: str) -> RecordingProvider:
     """The first provider of a channel that is configured with a RecordingProvider."""
     provider = registry.get(channel).providers[0]
     if not isinstance(provider, RecordingProvider):
         raise TypeError(f"{channel} is configured with {type(provider).__qualname__}")
     return provider
+
+
+def forget_gates() -> None:
+    """Close every breaker and empty every rate limit in Redis, and in this process."""
+    client = shared.client()
+    for pattern in ("notifier:breaker:*", "notifier:limit:*"):
+        for key in client.scan_iter(pattern):
+            client.delete(key)
+    shared.forget()
+    registry.clear()

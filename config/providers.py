@@ -11,11 +11,17 @@ from typing import Any
 
 import environ
 
-from config.environment import all_or_none, text
+from config.environment import all_or_none, number, text
 from sandbox import credentials
 
 PROVIDERS = "channels.providers"
 TIMEOUT = 5.0  # seconds a call to a provider may take, connecting included
+
+# Messages a second that an account takes by default, over all workers; 0 is no limit.
+SENDGRID_RATE = 0  # its documentation names none for mail/send; a 429 is waited out ("Rate limits")
+SMTP_RATE = 0  # the mail server's own affair
+TWILIO_RATE = 100  # a short code's; other senders carry less, and Twilio queues the rest ("Rate limits and queues")
+FCM_RATE = 10_000  # 600,000 a minute for a project (Firebase, "Throttling and quotas")
 
 
 def channels_from_environment(
@@ -41,7 +47,8 @@ def _sendgrid(sandbox: str, shop: Mapping[str, str]) -> list[dict[str, Any]]:
         "reply_to": shop["email_reply_to"],
         "timeout": TIMEOUT,
     }
-    return [{"PROVIDER": f"{PROVIDERS}.sendgrid.SendGridProvider", "OPTIONS": options}] if key else []
+    rate = number("SENDGRID_RATE", SENDGRID_RATE)
+    return [{"PROVIDER": f"{PROVIDERS}.sendgrid.SendGridProvider", "OPTIONS": options, "RATE": rate}] if key else []
 
 
 def _smtp(shop: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -63,7 +70,8 @@ def _smtp(shop: Mapping[str, str]) -> list[dict[str, Any]]:
         "reply_to": shop["email_reply_to"],
         "timeout": TIMEOUT,
     }
-    return [{"PROVIDER": f"{PROVIDERS}.smtp.DjangoEmailProvider", "OPTIONS": options}]
+    rate = number("SMTP_RATE", SMTP_RATE)
+    return [{"PROVIDER": f"{PROVIDERS}.smtp.DjangoEmailProvider", "OPTIONS": options, "RATE": rate}]
 
 
 def _twilio(sandbox: str, public_url: str) -> list[dict[str, Any]]:
@@ -78,7 +86,8 @@ def _twilio(sandbox: str, public_url: str) -> list[dict[str, Any]]:
         "public_url": public_url if sandbox or text("PUBLIC_URL") else "",  # Twilio cannot call a loopback address
         "timeout": TIMEOUT,
     }
-    return [{"PROVIDER": f"{PROVIDERS}.twilio.TwilioProvider", "OPTIONS": options}]
+    rate = number("TWILIO_RATE", TWILIO_RATE)
+    return [{"PROVIDER": f"{PROVIDERS}.twilio.TwilioProvider", "OPTIONS": options, "RATE": rate}]
 
 
 def _fcm(sandbox: str, data_dir: Path) -> list[dict[str, Any]]:
@@ -97,4 +106,5 @@ def _fcm(sandbox: str, data_dir: Path) -> list[dict[str, Any]]:
         "base_url": text("FCM_BASE_URL", sandbox or "https://fcm.googleapis.com"),
         "timeout": TIMEOUT,
     }
-    return [{"PROVIDER": f"{PROVIDERS}.fcm.FcmProvider", "OPTIONS": options}]
+    rate = number("FCM_RATE", FCM_RATE)
+    return [{"PROVIDER": f"{PROVIDERS}.fcm.FcmProvider", "OPTIONS": options, "RATE": rate}]

@@ -10,6 +10,7 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from channels import registry
+from channels.testing import forget_gates
 from config.providers import channels_from_environment
 from preferences.models import Device, User
 from sandbox import credentials
@@ -35,6 +36,7 @@ def sandbox(sandbox_session: Sandbox, service_account: Path, settings: Settings)
     """The sandbox, empty and healthy, with settings.CHANNELS pointing to it."""
     sandbox_session.heal()
     sandbox_session.clear()
+    forget_gates()  # what failed in another test
     settings.CHANNELS = channels_from_environment(
         debug=True,
         data_dir=service_account,

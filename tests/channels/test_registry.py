@@ -138,6 +138,13 @@ SENDGRID = "channels.providers.sendgrid.SendGridProvider"
             {"CHANNEL": TOY, "PROVIDERS": [{**RECORDING, "OPTIONS": {"hue": "red"}}]},
             "CHANNELS['TOY']['PROVIDERS'][0]['OPTIONS']: RecordingProvider got an unexpected keyword argument 'hue'.",
         ),
+        *[
+            (
+                {"CHANNEL": TOY, "PROVIDERS": [{**RECORDING, "RATE": rate}]},
+                f"CHANNELS['TOY']['PROVIDERS'][0]['RATE']: {rate!r} is not a whole number of messages a second.",
+            )
+            for rate in (-1, 0.5, "100", None, True)
+        ],
         (
             {
                 "CHANNEL": TOY,
