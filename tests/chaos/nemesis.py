@@ -40,6 +40,11 @@ FAULTS: dict[str, dict[str, object]] = {
 }
 
 
+#: acts that may leave a send without a known outcome; nothing else excuses a double that the sweeper made
+OPENS_THE_WINDOW = ("kill-child", "kill-main", "kill-group", "kill-control", "stop-", "failpoint", "postgres-")
+RECOVERY = 10.0  # seconds an act may still be felt after its end
+
+
 @dataclass(frozen=True, slots=True)
 class Act:
     """What the nemesis did; `at` in seconds since it began."""
@@ -67,6 +72,7 @@ class Nemesis:
         self._scheduled = 0
         self._down: dict[str, float] = {}  # name -> when it is started again
         self.restarts = 0
+        self.excuses: list[tuple[float, float]] = []  # when a send may have lost its process: from, to (epoch)
 
     @property
     def last(self) -> Act | None:
@@ -87,6 +93,11 @@ class Nemesis:
         with suppress(OSError, psycopg.Error, redis.RedisError, IndexError):
             target, seconds = KINDS[kind](self)
             self.acts.append(Act(time.monotonic() - self._began, kind, target, seconds))
+            if kind.startswith(OPENS_THE_WINDOW):
+                self._excuse(seconds)
+
+    def _excuse(self, seconds: float = 0.0) -> None:
+        self.excuses.append((time.time(), time.time() + seconds + RECOVERY))
 
     def supervise(self) -> None:
         """Start again what is dead, each after its delay."""
@@ -97,6 +108,8 @@ class Nemesis:
                 continue
             if child.name not in self._down:
                 self._down[child.name] = now + self._random.uniform(*RESTART)
+                if child.name.startswith("worker"):
+                    self._excuse()
             if now >= self._down[child.name]:
                 del self._down[child.name]
                 child.forget()
@@ -190,6 +203,24 @@ class Nemesis:
         self._after(seconds, lambda: send_all([pid for worker in workers for pid in worker.pool()], signal.SIGCONT))
         return "deliver.sent", seconds
 
+    def stop_failed(self) -> tuple[str, float]:
+        """Freeze a pool process that knows of a failure, beyond its lease: meanwhile another one succeeds."""
+        for provider in PROVIDERS:
+            self._world.sandbox.fault(provider, mode="status", status=503)
+        self._world.arm("deliver.sent", "stop")
+        self._wait_for_fire("deliver.sent", time.monotonic() + 10)
+        workers = [self._world.children[name] for name in ("worker", "worker-control")]
+        seconds = 32.0  # the lease, the sweeper's tick, and the other one's send
+        self._after(seconds, lambda: send_all([pid for worker in workers for pid in worker.pool()], signal.SIGCONT))
+        return "deliver.sent", seconds
+
+    def _wait_for_fire(self, point: str, ends: float) -> None:
+        """Heal the providers as soon as somebody stood still."""
+        if self._world.is_armed(point) and time.monotonic() < ends:
+            self._after(0.05, lambda: self._wait_for_fire(point, ends))
+        else:
+            self._world.sandbox.heal()
+
     def failpoint(self) -> tuple[str, float]:
         """Have whoever comes by one of the engine's labelled points killed."""
         point = self._random.choice(POINTS)
@@ -235,7 +266,7 @@ class Nemesis:
         seconds, rate = self._random.uniform(*FAULT), self._random.choice((1.0, 1.0, 0.5))
         options = dict(FAULTS[kind])
         if kind == "fault-latency":
-            options["latency"] = round(self._random.uniform(0.3, 4.0), 1)
+            options["latency"] = round(self._random.uniform(0.3, 3.5), 1)
         for provider in providers:
             self._world.sandbox.fault(provider, error_rate=rate, **options)
             self._after(seconds, lambda name=provider: self._world.sandbox.heal(name))  # type: ignore[misc]
@@ -280,6 +311,7 @@ KINDS: dict[str, Callable[[Nemesis], tuple[str, float]]] = {
     "stop-worker": Nemesis.stop_worker,
     "stop-child": Nemesis.stop_child,
     "stop-sending": Nemesis.stop_sending,
+    "stop-failed": Nemesis.stop_failed,
     "failpoint": Nemesis.failpoint,
     "valkey-restart": Nemesis.valkey_restart,
     "valkey-wipe": Nemesis.valkey_wipe,

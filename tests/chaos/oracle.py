@@ -18,6 +18,7 @@ from tests.chaos.servers import Postgres
 
 FINAL_EVENTS = {"SENT", "PARTIAL", "FAILED", "SKIPPED"}
 ACCEPTED = {"SENT", "DELIVERED"}
+LEASE = 25.0  # seconds a send may be under way, at most
 OPEN = {"QUEUED", "SENDING", "RETRYING"}
 #: what a type goes out by before anything else is known (config/event_types.py, written down anew on purpose)
 PLANNED = {
@@ -88,7 +89,8 @@ def read(postgres: Postgres) -> Ledger:
             "FROM notifier_delivery"
         ),
         attempts=postgres.query(
-            "SELECT delivery_id::text, number, address_id, outcome, maybe_duplicate FROM notifier_attempt"
+            f"SELECT delivery_id::text, number, address_id, outcome, maybe_duplicate, detail, {seconds('started_at')} "
+            "FROM notifier_attempt"
         ),
         open_letters=_ids(postgres, "SELECT delivery_id FROM notifier_deadletter WHERE status = 'OPEN'"),
         inbox=_ids(postgres, "SELECT delivery_id FROM notifier_channels_inboxmessage"),
@@ -120,8 +122,14 @@ def taken(log: Path) -> list[Taken]:
     return found
 
 
-def judge(accepted: Mapping[str, str], ledger: Ledger, log: Iterable[Taken]) -> Findings:
-    """`accepted`: what got its 202, as idempotency key -> event id."""
+def judge(
+    accepted: Mapping[str, str], ledger: Ledger, log: Iterable[Taken], excuses: Sequence[tuple[float, float]]
+) -> Findings:
+    """`accepted`: what got its 202, as idempotency key -> event id. `excuses`: when sends may have lost their process.
+
+    An attempt may be of unknown outcome because its provider did not answer. Where the sweeper says that its process
+    was gone, something must have happened to processes then, or the mark is no excuse for a double.
+    """
     by_delivery: dict[str, list[Taken]] = defaultdict(list)
     for message in log:
         by_delivery[message.delivery_id].append(message)
@@ -129,13 +137,24 @@ def judge(accepted: Mapping[str, str], ledger: Ledger, log: Iterable[Taken]) -> 
     _judge_events(accepted, ledger, found)
     attempts: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for attempt in ledger.attempts:
-        attempts[attempt["delivery_id"]].append(attempt)
+        excused = attempt["maybe_duplicate"] and (not _by_sweeper(attempt) or _happened(attempt, excuses))
+        attempts[attempt["delivery_id"]].append({**attempt, "maybe_duplicate": excused})
     for delivery in ledger.deliveries:
         _judge_delivery(delivery, by_delivery.get(delivery["id"], []), attempts[delivery["id"]], ledger, found)
     known = {delivery["id"] for delivery in ledger.deliveries}
     found.odd += [f"message for the unknown delivery {i!r}" for i in by_delivery if i not in known]
     _measure(ledger, by_delivery, found)
     return found
+
+
+def _by_sweeper(attempt: Mapping[str, Any]) -> bool:
+    """Written by the sweeper, and perhaps corrected by its process, which then came late."""
+    return attempt["outcome"] == "ACCEPTED" or "process that sent it ended" in attempt["detail"]
+
+
+def _happened(attempt: Mapping[str, Any], excuses: Sequence[tuple[float, float]]) -> bool:
+    began = attempt["started_at"]
+    return any(start - LEASE <= began <= end for start, end in excuses)
 
 
 def _judge_events(accepted: Mapping[str, str], ledger: Ledger, found: Findings) -> None:
