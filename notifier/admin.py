@@ -7,6 +7,7 @@ What the engine writes is read-only here. Lists never count whole tables: they p
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -28,7 +29,8 @@ from channels.models import InboxMessage
 from notifier import tasks
 from notifier.catalogue import event_types
 from notifier.models import ApiKey, Attempt, DeadLetter, Delivery, NotificationEvent
-from notifier.replay import replay
+from notifier.querysets.dead_letters import Filter
+from notifier.replay import EXPLAINED, replay
 from notifier.states import DeliveryStatus, EventStatus
 from notifier.timeline import timeline, whole_events
 from preferences.models import User
@@ -167,9 +169,9 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     ordering = ("-created_at",)
     search_fields = ("=cause", "=channel", "=event_type")
     search_help_text = "Cause, channel or event type"
-    actions = ("replay",)
+    actions = ("replay", "replay_forced")
     fields = (
-        ("cause", "state"), ("event_type", "channel", "source"), "event_link", "last_error", "text",
+        ("cause", "state"), ("event_type", "channel", "source"), "event_link", "last_error", "payload_text",
         ("created_at", "closed_at"),
     )  # fmt: skip
 
@@ -186,24 +188,33 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', address, letter.delivery.event
         )
 
-    @display(description="What could not be read")
-    def text(self, letter: DeadLetter) -> str:
-        return bytes(letter.payload or b"").decode(errors="replace") or NOTHING
+    @display(description="Payload")
+    def payload_text(self, letter: DeadLetter) -> str:
+        """Of a refused trigger what came, of a delivery its event's metadata. Personal data: never in a list."""
+        if letter.delivery is None:
+            return bytes(letter.payload or b"").decode(errors="replace") or NOTHING
+        return json.dumps(letter.delivery.event.metadata, indent=2, ensure_ascii=False)
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("notifier.change_deadletter"))
 
     @action(description="Send again", permissions=["replay"])
     def replay(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
-        """Make the chosen due again; what is past its time to live stays."""
-        letters = list(queryset.values_list("id", flat=True))
-        replayed = replay(letters)
-        tasks.ring()
-        self.message_user(
-            request,
-            f"{replayed} of {len(letters)} will be sent again.",
-            messages.SUCCESS if replayed else messages.WARNING,
-        )
+        """Make the chosen due again; what nobody needs any more stays."""
+        self._replay(request, queryset, force=False)
+
+    @action(description="Send again, forced", permissions=["replay"])
+    def replay_forced(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
+        """Also what is too late, overtaken, or reached its recipient another way."""
+        self._replay(request, queryset, force=True)
+
+    def _replay(self, request: HttpRequest, queryset: QuerySet[DeadLetter], *, force: bool) -> None:
+        report = replay(Filter(ids=list(queryset.values_list("id", flat=True))), force=force)
+        if report.replayed:
+            tasks.ring()
+        told = [f"{report.replayed} of {report.looked_at} will be sent again."]
+        told += [f"{number} {reason}: {EXPLAINED[reason]}." for reason, number in report.left_out.most_common()]
+        self.message_user(request, " ".join(told), messages.SUCCESS if report.replayed else messages.WARNING)
 
 
 @admin.register(ApiKey)

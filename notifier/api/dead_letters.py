@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -12,12 +13,16 @@ from rest_framework.views import APIView
 
 from notifier import tasks
 from notifier.api.docs import errors, example
+from notifier.api.errors import invalid
 from notifier.api.serializers import Body, Pages
 from notifier.models import DeadLetter
-from notifier.replay import replay
+from notifier.querysets.dead_letters import Filter
+from notifier.replay import EXPLAINED, problems, replay
 from notifier.states import DeadLetterStatus
 
 REPLAY_LIMIT = 1000  # dead letters
+_REASONS = "; ".join(f"`{reason}`: {text}" for reason, text in EXPLAINED.items())
+_API_NAMES = {"event_types": "eventType", "channels": "channel", "until": "until"}
 
 
 class DeadLetterQuery(Body):
@@ -25,6 +30,8 @@ class DeadLetterQuery(Body):
     channel = serializers.CharField(required=False)
     event_type = serializers.CharField(required=False)
     cause = serializers.CharField(required=False)
+    since = serializers.DateTimeField(required=False, help_text="written down then or later")
+    until = serializers.DateTimeField(required=False, help_text="written down before")
     cursor = serializers.CharField(required=False)
     limit = serializers.IntegerField(required=False)
 
@@ -44,11 +51,44 @@ class DeadLetterRow(Body):
 
 
 class ReplayBody(Body):
-    ids = serializers.ListField(child=serializers.UUIDField(), min_length=1, max_length=REPLAY_LIMIT)
+    """Either `ids`, or one or more filters, or `all`."""
+
+    ids = serializers.ListField(
+        child=serializers.UUIDField(),
+        min_length=1,
+        max_length=REPLAY_LIMIT,
+        required=False,
+        help_text="in place of filters",
+    )
+    cause = serializers.CharField(required=False)
+    event_type = serializers.CharField(required=False)
+    channel = serializers.CharField(required=False)
+    since = serializers.DateTimeField(required=False, help_text="written down then or later")
+    until = serializers.DateTimeField(required=False, help_text="written down before")
+    all = serializers.BooleanField(default=False, help_text="without any filter: every open dead letter")
+    dry_run = serializers.BooleanField(default=False, help_text="count, and send nothing")
+    force = serializers.BooleanField(default=False, help_text="also what is REACHED, SUPERSEDED or EXPIRED")
+    limit = serializers.IntegerField(
+        min_value=1, max_value=REPLAY_LIMIT, default=REPLAY_LIMIT, help_text="replay about so many, the oldest first"
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        filters = sorted(attrs.keys() & {"cause", "event_type", "channel", "since", "until"})
+        if "ids" in attrs and (filters or attrs["all"]):
+            raise serializers.ValidationError({"ids": ["Give either ids or filters."]})
+        if "ids" not in attrs and not filters and not attrs["all"]:
+            problem = 'Give ids, or a filter (cause, eventType, channel, since, until), or "all": true.'
+            raise serializers.ValidationError({"ids": [problem]})
+        return attrs
 
 
 class ReplayAnswer(Body):
-    replayed = serializers.IntegerField(help_text="how many events are due again")
+    replayed = serializers.IntegerField(help_text="how many dead letters are due again, or would be")
+    left_out = serializers.DictField(
+        child=serializers.IntegerField(), help_text=f"how many stay, by reason. {_REASONS}"
+    )
+    dry_run = serializers.BooleanField()
+    more = serializers.BooleanField(help_text="the limit ended it: ask again for the rest")
 
 
 class DeadLetterPages(Pages):
@@ -68,7 +108,8 @@ class DeadLettersView(APIView):
     )
     def get(self, request: Request) -> Response:
         wanted = DeadLetterQuery.read(request.query_params.dict())
-        filters = {name: value for name, value in wanted.items() if name not in {"cursor", "limit"}}
+        lookups = {"since": "created_at__gte", "until": "created_at__lt"}
+        filters = {lookups.get(name, name): value for name, value in wanted.items() if name not in {"cursor", "limit"}}
         pages = self.pagination_class()
         letters = DeadLetter.objects.filter(**filters).select_related("delivery")
         return pages.get_paginated_response(
@@ -84,10 +125,47 @@ class ReplayView(APIView):
         summary="Try again",
         request=ReplayBody,
         responses={200: ReplayAnswer, **errors(400, 413)},
-        examples=[example("One", {"ids": ["01931f6e-7d3a-7000-8000-0000000000d1"]})],
+        examples=[
+            example("One", {"ids": ["01931f6e-7d3a-7000-8000-0000000000d1"]}),
+            example(
+                "What would go after an outage",
+                {"channel": "SMS", "cause": "ProviderUnavailable", "since": "2026-11-24T08:00:00Z", "dryRun": True},
+            ),
+            example("Everything", {"all": True}),
+            example(
+                "Some were too late",
+                {"replayed": 912, "leftOut": {"EXPIRED": 70, "REACHED": 18}, "dryRun": False, "more": False},
+                answer=200,
+            ),
+        ],
     )
     def post(self, request: Request) -> Response:
-        """What is past its time to live, or was replayed before, stays as it is."""
-        replayed = replay(ReplayBody.read(request.data)["ids"])
-        tasks.ring()
-        return Response({"replayed": replayed})
+        """What nobody needs any more stays, with its reason. The others go one after the other, at a capped rate."""
+        body = ReplayBody.read(request.data)
+        wanted = _filter(body)
+        if found := problems(wanted):
+            raise invalid({_API_NAMES[name]: problem for name, problem in found.items()})
+        report = replay(wanted, force=body["force"], dry_run=body["dry_run"], limit=body["limit"])
+        if report.replayed and not body["dry_run"]:
+            tasks.ring()
+        answer = {
+            "replayed": report.replayed,
+            "leftOut": report.left_out,
+            "dryRun": body["dry_run"],
+            "more": report.more,
+        }
+        return Response(answer)
+
+
+def _filter(body: Mapping[str, Any]) -> Filter:
+    def given(name: str) -> tuple[str, ...]:
+        return (body[name],) if name in body else ()
+
+    return Filter(
+        ids=body.get("ids"),
+        causes=given("cause"),
+        event_types=given("event_type"),
+        channels=given("channel"),
+        since=body.get("since"),
+        until=body.get("until"),
+    )

@@ -15,6 +15,7 @@ from channels.models import InboxMessage
 from notifier import settle, sweep
 from notifier.dispatch import Lane
 from notifier.models import Attempt, DeadLetter, Delivery, NotificationEvent
+from notifier.querysets.dead_letters import Filter
 from notifier.replay import replay
 from preferences.models import Preference, SuppressedAddress, User
 from tests import engine
@@ -254,8 +255,8 @@ def test_a_replayed_dead_letter_goes_out_once(sandbox: Sandbox, customer: Custom
     assert engine.status(event) == "PARTIAL"
     sandbox.heal()
     letter = DeadLetter.objects.get()
-    assert replay([letter.id]) == 1
-    assert replay([letter.id]) == 0
+    assert replay(Filter(ids=[letter.id])).replayed == 1
+    assert replay(Filter(ids=[letter.id])).replayed == 0
     engine.run()
     assert engine.status(event) == "SENT"
     assert arrived(sandbox).count("SMS") == 1
