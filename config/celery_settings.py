@@ -45,23 +45,34 @@ def celery_settings(
         "CELERY_BROKER_CONNECTION_MAX_RETRIES": None,  # R15: a worker never gives the broker up
         "CELERY_BROKER_CHANNEL_ERROR_RETRY": True,  # R14: READONLY, MISCONF and OOM answers end no worker
         "CELERY_BROKER_POOL_ACQUIRE_TIMEOUT": 5,  # R10: None would block for ever
-        "CELERY_TASK_PUBLISH_RETRY_POLICY": {  # C9: rides over a restart of Redis
+        "CELERY_TASK_PUBLISH_RETRY_POLICY": {  # C9: rides over a restart of Redis, for 19 s; the web process does not
             "max_retries": 12,
             "interval_start": 0,
             "interval_step": 0.5,
             "interval_max": 2,
         },
         "CELERY_TASK_ACKS_LATE": True,  # C5: the message outlives its worker
-        "CELERY_TASK_REJECT_ON_WORKER_LOST": True,  # W1
+        "CELERY_TASK_REJECT_ON_WORKER_LOST": True,  # W1: a killed child's message goes back at once …
+        "CELERY_WORKER_LOST_WAIT": 2,  # … not after ten seconds
+        # W2: the rows count crashes. A retry instead of the message would use up one of the chord's two, publish from
+        # the worker's event loop, and after the last break the chord
+        "CELERY_TASK_RETRY_ON_WORKER_LOST": False,
+        "CELERY_TASK_ACKS_ON_FAILURE": True,  # W4: False deletes the message on Redis …
+        "CELERY_TASK_ACKS_ON_TIMEOUT": True,  # W4: … and here puts it back at once, in a hot loop
         "CELERY_TASK_SOFT_TIME_LIMIT": soft.total_seconds(),
         "CELERY_TASK_TIME_LIMIT": hard.total_seconds(),
         "CELERY_WORKER_PREFETCH_MULTIPLIER": 1,  # R6: no worker hoards while another idles
+        "CELERY_WORKER_DISABLE_PREFETCH": False,  # R6: too young, its reconnecting was mended only lately
         "CELERY_WORKER_ETA_TASK_LIMIT": 500,  # R5
         "CELERY_WORKER_DEDUPLICATE_SUCCESSFUL_TASKS": False,  # C6: True loses chord parts
         "CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS": False,  # W7: it would cut calls in flight
+        # W6: SIGTERM stays Celery's warm stop, which the hard limit bounds and which ends with the last running task.
+        # These two are for SIGQUIT (and a second Ctrl-C), which sleeps for so long in any case
         "CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT": 25,  # W6: what is running may end
         "CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE": True,  # W6: fetched and waiting messages go back
         "CELERY_WORKER_MAX_TASKS_PER_CHILD": 2000,  # W8
+        "CELERY_WORKER_MAX_MEMORY_PER_CHILD": 400_000,  # W8: in KiB; 145,000 is usual
+        "CELERY_WORKER_PROC_ALIVE_TIMEOUT": 30,  # a child that starts on a busy machine is not killed after four
         "CELERY_WORKER_SEND_TASK_EVENTS": True,  # Flower lives on them
         "CELERY_TASK_SEND_SENT_EVENT": True,
         "CELERY_WORKER_HIJACK_ROOT_LOGGER": False,
