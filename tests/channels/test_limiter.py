@@ -103,6 +103,7 @@ def _surely_within(start: float, seen: list[Grant]) -> int:
 
 def _take_for(seconds: float, rate: int, barrier: Barrier, grants: multiprocessing.Queue[list[Grant]]) -> None:
     found, taken = Limiter("SMS:p", rate), []
+    Limiter("SMS:other", rate).take(1)  # reads the settings, connects
     barrier.wait(timeout=30)
     ends = time.time() + seconds
     while (asked := time.time()) < ends:
