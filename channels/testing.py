@@ -8,7 +8,10 @@ provider.answers = [ProviderUnavailable()]   # the first message; every further 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+
+import redis
 
 from channels import registry, shared
 from channels.base import AddressKind, Channel, Message, Outcome, Provider, Receipt
@@ -54,10 +57,11 @@ def recording(channel: str) -> RecordingProvider:
 
 
 def forget_gates() -> None:
-    """Close every breaker and empty every rate limit in Redis, and in this process."""
-    client = shared.client()
-    for pattern in ("notifier:breaker:*", "notifier:limit:*"):
-        for key in client.scan_iter(pattern):
-            client.delete(key)
+    """Close every breaker and empty every rate limit, in Redis (where it is not away) and in this process."""
     shared.forget()
     registry.clear()
+    client = shared.client()
+    with contextlib.suppress(redis.RedisError):
+        for pattern in ("notifier:breaker:*", "notifier:limit:*"):
+            for key in client.scan_iter(pattern):
+                client.delete(key)

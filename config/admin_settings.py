@@ -25,6 +25,11 @@ UNFOLD = {
                         "link": reverse_lazy("admin:notifier_deadletter_changelist"),
                     },
                     {
+                        "title": "Providers",
+                        "icon": "sensors",
+                        "link": reverse_lazy("admin:notifier_channels_breakerchange_changelist"),
+                    },
+                    {
                         "title": "Inbox",
                         "icon": "inbox",
                         "link": reverse_lazy("admin:notifier_channels_inboxmessage_changelist"),

@@ -4,6 +4,7 @@ from django.urls import path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from notifier.api import dead_letters, events, health, inbox, preferences, trigger, users
+from notifier.metrics import metrics
 
 urlpatterns = [
     path("notifications/trigger", trigger.TriggerView.as_view()),
@@ -21,6 +22,7 @@ urlpatterns = [
     path("notifications/dead-letters/replay", dead_letters.ReplayView.as_view()),
     path("health/live", health.live),
     path("health/ready", health.ready),
+    path("metrics", metrics),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
 ]

@@ -1,0 +1,77 @@
+"""GET /metrics: what the whole system knows, read from Redis and the database at each scrape.
+
+Whatever is away leaves its metrics out; a scrape never fails. No personal data, and no label that grows: channels and
+providers are those of settings.CHANNELS.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error
+from django.db.models import Count
+from django.http import HttpRequest, HttpResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from channels import registry
+from channels.breaker import State
+from channels.models import BreakerChange
+
+log = logging.getLogger(__name__)
+
+STATES = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
+
+
+class Breakers(Collector):
+    """The providers' breakers: their states by Redis, their changes by the database."""
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._states()
+        yield self._changes()
+
+    def _states(self) -> Metric:
+        """A provider that Redis cannot tell of is left out."""
+        metric = GaugeMetricFamily(
+            "notifier_breaker_state",
+            "The breaker before a provider: 0 closed, 1 half open, 2 open",
+            labels=["channel", "provider"],
+        )
+        try:
+            gates = registry.gates()
+        except ImproperlyConfigured as error:
+            log.warning("no breaker states: %s", error)
+            return metric
+        for gate in gates:
+            if status := gate.status():
+                metric.add_metric([gate.channel, gate.provider], STATES[status.state])
+        return metric
+
+    def _changes(self) -> Metric:
+        metric = CounterMetricFamily(
+            "notifier_breaker_changes",
+            "How often a breaker came into a state",
+            labels=["channel", "provider", "state"],
+        )
+        try:
+            counted = list(
+                BreakerChange.objects.order_by().values_list("channel", "provider", "state").annotate(Count("id"))
+            )
+        except Error as error:
+            log.warning("no breaker changes: %s", type(error).__name__)
+            return metric
+        for channel, provider, state, count in counted:
+            metric.add_metric([channel, provider, state], count)
+        return metric
+
+
+METRICS = CollectorRegistry(auto_describe=False)
+METRICS.register(Breakers())
+
+
+def metrics(_request: HttpRequest) -> HttpResponse:
+    """Prometheus's text format, for whoever asks: keep the address inside (docs/configuration.md)."""
+    return HttpResponse(generate_latest(METRICS), content_type=CONTENT_TYPE_LATEST)
