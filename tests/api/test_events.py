@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from channels.models import InboxMessage
-from notifier.models import Attempt, DeadLetter, Delivery, NotificationEvent
+from notifier.models import Attempt, Delivery, NotificationEvent
 from preferences.models import User
 from tests.api.conftest import Caller
 
@@ -161,46 +161,3 @@ def test_the_inbox_is_read(api: Caller, ada: User) -> None:
     assert InboxMessage.objects.exclude(read_at=None).count() == 1
     assert api("POST", f"/notifications/inbox/{uuid4()}/read").code == "NOT_FOUND"
     assert list(api("GET", "/notifications/inbox").fields) == ["userId"]
-
-
-@pytest.fixture
-def letters(story: NotificationEvent) -> list[DeadLetter]:
-    sms = story.deliveries.get(channel="SMS")
-    return [
-        DeadLetter.objects.create(delivery=sms, event_type="ORDER_SHIPPED", channel="SMS", cause="REJECTED"),
-        DeadLetter.objects.create(source="celery", cause="INVALID_TRIGGER", created_at=at(0)),
-        DeadLetter.objects.create(source="celery", cause="OLD", status="REPLAYED"),
-    ]
-
-
-def test_open_dead_letters_are_listed_and_filtered(
-    api: Caller, story: NotificationEvent, letters: list[DeadLetter]
-) -> None:
-    rows = api("GET", "/notifications/dead-letters").body["results"]
-
-    assert [row["cause"] for row in rows] == ["REJECTED", "INVALID_TRIGGER"]
-    assert [row["eventId"] for row in rows] == [str(story.id), None]
-    assert rows[1]["source"] == "celery"
-    for query, causes in {"channel=SMS": ["REJECTED"], "status=REPLAYED": ["OLD"], "cause=OLD": []}.items():
-        found = api("GET", f"/notifications/dead-letters?{query}").body["results"]
-        assert [row["cause"] for row in found] == causes
-    assert list(api("GET", "/notifications/dead-letters?status=LOST").fields) == ["status"]
-
-
-def test_a_dead_letter_is_replayed_once(api: Caller, story: NotificationEvent, letters: list[DeadLetter]) -> None:
-    body = {"ids": [str(letter.id) for letter in letters]}
-
-    answers = [api("POST", "/notifications/dead-letters/replay", body).body for _ in range(2)]
-
-    assert [answer["replayed"] for answer in answers] == [1, 0]
-    assert story.deliveries.get(channel="SMS").status == "QUEUED"
-    letters[0].refresh_from_db()
-    assert letters[0].status == "REPLAYED"
-
-
-@pytest.mark.parametrize("ids", [[], ["x"], None])
-def test_a_replay_names_its_dead_letters(api: Caller, ids: Any) -> None:
-    answer = api("POST", "/notifications/dead-letters/replay", {"ids": ids})
-
-    assert answer.status == 400
-    assert all(field.startswith("ids") for field in answer.fields)

@@ -157,16 +157,42 @@ def act(client: Client, path: str, name: str, *rows: Any) -> str:
 
 def test_dead_letters_are_sent_again(staff: Client, event: NotificationEvent) -> None:
     letter = DeadLetter.objects.get()
+    event.deliveries.filter(channel="EMAIL").delete()
     unread = DeadLetter.objects.create(source="celery", cause="INVALID_TRIGGER", payload=b'{"eventType": 1}')
     path = reverse("admin:notifier_deadletter_changelist")
 
-    assert "1 of 2 will be sent again" in act(staff, path, "replay", letter, unread)
-    assert "0 of 1 will be sent again" in act(staff, path, "replay", letter)
+    page = act(staff, path, "replay", letter, unread)
+    assert "1 of 2 will be sent again. 1 INVALID: a refused trigger that is still not valid." in page
+    assert "0 of 1 will be sent again. 1 REPLAYED" in act(staff, path, "replay", letter)
     letter.refresh_from_db()
     assert letter.status == "REPLAYED"
     assert event.deliveries.get(channel="SMS").status == "QUEUED"
-    page = text(staff, reverse("admin:notifier_deadletter_change", args=[unread.pk]))
-    assert "eventType" in page
+
+
+def test_who_was_reached_is_told_again_only_when_forced(staff: Client, event: NotificationEvent) -> None:
+    letter, path = DeadLetter.objects.get(), reverse("admin:notifier_deadletter_changelist")
+
+    assert "0 of 1 will be sent again. 1 REACHED" in act(staff, path, "replay", letter)
+    assert "1 of 1 will be sent again." in act(staff, path, "replay_forced", letter)
+    assert event.deliveries.get(channel="SMS").forced
+
+
+def test_a_payload_is_on_the_letters_own_page_alone(staff: Client, event: NotificationEvent) -> None:
+    NotificationEvent.objects.update(metadata={"orderId": "ORD1", "carrier": "Pigeon"})
+    unread = DeadLetter.objects.create(
+        source="celery", cause="INVALID_TRIGGER", last_error="Unknown event type.", payload=b'{"eventType": "Pigeon"}'
+    )
+
+    listed = text(staff, reverse("admin:notifier_deadletter_changelist"))
+    assert "Unknown event type." in listed
+    assert "Pigeon" not in listed
+    for letter in DeadLetter.objects.all():
+        page = text(staff, reverse("admin:notifier_deadletter_change", args=[letter.pk]))
+        assert "Pigeon" in page
+        assert letter.cause in page
+    reader = Client()
+    reader.force_login(User.objects.create_user("reader", is_staff=True))
+    assert reader.get(reverse("admin:notifier_deadletter_change", args=[unread.pk])).status_code == 403
 
 
 def test_a_key_is_revoked(staff: Client) -> None:
