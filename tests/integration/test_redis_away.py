@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,17 +17,6 @@ from tests.sandbox_process import Sandbox
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
 RECORDED = 20
-
-
-@pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[Valkey]:
-    """A server that the test kills."""
-    (tmp_path / "logs").mkdir()
-    server = Valkey(tmp_path, secrets.token_hex(4))
-    server.start()
-    server.wait()
-    yield server
-    server.child.end()
 
 
 @pytest.fixture
