@@ -69,7 +69,8 @@ def options(given: argparse.Namespace) -> chaos.Options:
 def plan_of(without: str) -> Plan:
     if not without:
         return Plan(fast=False, people=200)
-    return Plan(fast=False, people=200, app="tests.chaos.sabotage", environment={"NOTIFIER_SABOTAGE": without})
+    sabotage = {"NOTIFIER_SABOTAGE": without}
+    return Plan(fast=False, people=200, app="tests.chaos.sabotage", environment=sabotage, spare=without == "fence")
 
 
 def run(given: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ class Guard:
 
 GUARDS = {
     "sweeper": Guard(("kill-group", "kill-main", "valkey-wipe"), (4.0, 8.0), "what a crash left behind is never found"),
-    "lease": Guard(("fault-latency",), (2.0, 4.0), "a send is freed while its process is still at it"),
+    "lease": Guard(("fault-slow",), (2.0, 4.0), "a send is freed while its process is still at it"),
     "fence": Guard(("stop-failed",), (36.0, 40.0), "a late writer writes over what happened meanwhile"),
     "claim": Guard(("fault-latency", "duplicate"), (2.0, 4.0), "rows are sent without being marked first"),
 }

@@ -37,6 +37,7 @@ FAULTS: dict[str, dict[str, object]] = {
     "fault-reset": {"mode": "reset"},
     "fault-drop": {"mode": "accept_then_drop"},
     "fault-latency": {"mode": "latency"},
+    "fault-slow": {"mode": "latency", "latency": 4.2},  # nearly too late, which is no failure
 }
 
 
@@ -204,22 +205,15 @@ class Nemesis:
         return "deliver.sent", seconds
 
     def stop_failed(self) -> tuple[str, float]:
-        """Freeze a pool process that knows of a failure, beyond its lease: meanwhile another one succeeds."""
+        """Freeze a worker in calls that fail, beyond their lease: meanwhile another worker succeeds."""
         for provider in PROVIDERS:
-            self._world.sandbox.fault(provider, mode="status", status=503)
-        self._world.arm("deliver.sent", "stop")
-        self._wait_for_fire("deliver.sent", time.monotonic() + 10)
-        workers = [self._world.children[name] for name in ("worker", "worker-control")]
-        seconds = 32.0  # the lease, the sweeper's tick, and the other one's send
-        self._after(seconds, lambda: send_all([pid for worker in workers for pid in worker.pool()], signal.SIGCONT))
-        return "deliver.sent", seconds
-
-    def _wait_for_fire(self, point: str, ends: float) -> None:
-        """Heal the providers as soon as somebody stood still."""
-        if self._world.is_armed(point) and time.monotonic() < ends:
-            self._after(0.05, lambda: self._wait_for_fire(point, ends))
-        else:
-            self._world.sandbox.heal()
+            self._world.sandbox.fault(provider, mode="timeout", latency=2.5)
+        worker, seconds = self._world.children["worker"], 32.0  # the lease, the sweeper's tick, and a send
+        pids = [worker.pid, *worker.pool()]
+        self._after(1.2, lambda: send_all(pids, signal.SIGSTOP))
+        self._after(1.3, self._world.sandbox.heal)
+        self._after(seconds, lambda: send_all(pids, signal.SIGCONT))
+        return "worker", seconds
 
     def failpoint(self) -> tuple[str, float]:
         """Have whoever comes by one of the engine's labelled points killed."""
@@ -264,6 +258,8 @@ class Nemesis:
     def fault(self, kind: str) -> tuple[str, float]:
         providers = self._random.sample(PROVIDERS, self._random.choice((1, 1, 2, 3)))
         seconds, rate = self._random.uniform(*FAULT), self._random.choice((1.0, 1.0, 0.5))
+        if kind == "fault-slow":
+            rate = 0.2
         options = dict(FAULTS[kind])
         if kind == "fault-latency":
             options["latency"] = round(self._random.uniform(0.3, 3.5), 1)

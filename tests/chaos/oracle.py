@@ -195,8 +195,15 @@ def _judge_delivery(
         found.lost.append(f"{name} is FAILED without an open dead letter")
     if status not in ACCEPTED | OPEN and arrived and not unknown:
         found.odd.append(f"{name} is {status}, though it was accepted and no attempt says maybe")
+    if status not in ACCEPTED | OPEN and any(_surely_taken(attempt) for attempt in attempts):
+        found.odd.append(f"{name} is {status}, though one of its attempts is written down as accepted")
     for to, copies in groupby(sorted(messages, key=lambda m: (m.to, m.at)), key=lambda m: m.to):
         _judge_copies(name, list(copies), _of_address(attempts, delivery["channel"], ledger.devices.get(to)), found)
+
+
+def _surely_taken(attempt: Mapping[str, Any]) -> bool:
+    """Accepted, and not written down late: what came after the row was final changes it no more."""
+    return bool(attempt["outcome"] == "ACCEPTED" and not attempt["maybe_duplicate"])
 
 
 def _of_address(attempts: Sequence[Mapping[str, Any]], channel: str, device: str | None) -> Sequence[Mapping[str, Any]]:

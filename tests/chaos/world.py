@@ -30,7 +30,13 @@ from tests.sandbox_process import Sandbox
 
 DATA_DIRS = ROOT / ".data"
 HOST = "127.0.0.1"
-STARTED = {"worker": b" ready.", "worker-control": b" ready.", "beat": b"beat: Starting", "web": b"startup complete"}
+STARTED = {
+    "worker": b" ready.",
+    "spare": b" ready.",
+    "worker-control": b" ready.",
+    "beat": b"beat: Starting",
+    "web": b"startup complete",
+}
 SABOTAGED = ("worker", "worker-control")
 
 
@@ -56,6 +62,7 @@ class Plan:
     app: str = "config"
     environment: Mapping[str, str] = field(default_factory=dict)
     people: int = 20
+    spare: bool = False  # a second worker like the Procfile's
 
 
 class World:
@@ -86,7 +93,7 @@ class World:
         self.children["sandbox"].start()
         self.postgres.wait()
         self.valkey.wait()
-        for name in ("web", "worker-control", "worker"):  # they need the tables only when something happens
+        for name in self.children.keys() - {"beat", "sandbox"}:  # they need the tables only when something happens
             self.children[name].start()
         self.manage("migrate", "--skip-checks")
         self.children["beat"].start()
@@ -97,8 +104,8 @@ class World:
 
     def wait_until_up(self, deadline: float = 60.0) -> None:
         """Every process runs and answers, so far as its log or its port tells."""
-        for name, words in STARTED.items():
-            self.children[name].wait_until_it_says(words, deadline)
+        for name in self.children.keys() & STARTED.keys():
+            self.children[name].wait_until_it_says(STARTED[name], deadline)
         wait_for(lambda: answers(f"{self.sandbox.url}/faults"), "the sandbox answers", deadline)
         wait_for(lambda: answers(f"{self.web}/health/ready"), "web is ready", deadline)
 
@@ -139,6 +146,8 @@ class World:
     def _children(self) -> dict[str, Child]:
         lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines() if ": " in line)
         commands = {name: self._command(name, lines[name]) for name in ("web", "worker-control", "worker", "beat")}
+        if self.plan.spare:
+            commands["spare"] = [word.replace("worker@", "spare@") for word in commands["worker"]]
         commands["sandbox"] = [
             sys.executable, "-m", "uvicorn", "sandbox.app:app", "--host", HOST, "--no-access-log",
             "--port", self.sandbox.url.rpartition(":")[2],
