@@ -136,7 +136,8 @@ class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
     def revive(self, revivals: Sequence[Revival], *, force: bool, times_to_live: Mapping[str, float]) -> None:
         """FAILED -> QUEUED, closing the letters and making the events due, in one statement; locked by the caller.
 
-        `force`: nothing that happened meanwhile stops them, and their time to live (seconds by type) begins anew.
+        Where the last attempt may have gone out, the provider is asked before it is sent again. `force`: nothing that
+        happened meanwhile stops them, and their time to live (seconds by type) begins anew.
         """
         params: dict[str, Any] = {
             "letters": [r.letter_id for r in revivals],
@@ -259,7 +260,11 @@ WITH chosen AS (
 ), again AS (
     UPDATE notifier_delivery AS delivery
     SET status = 'QUEUED', forced = %(force)s, detail = %(detail)s, hold_reason = '', tries = 0, crashes = 0,
-        due_at = chosen.due_at, first_due_at = chosen.due_at, finished_at = NULL
+        due_at = chosen.due_at, first_due_at = chosen.due_at, finished_at = NULL,
+        unknown_since = (
+            SELECT min(attempt.started_at) FROM notifier_attempt AS attempt
+            WHERE attempt.delivery_id = delivery.id AND attempt.outcome = 'UNKNOWN' AND attempt.number = (
+                SELECT max(latest.number) FROM notifier_attempt AS latest WHERE latest.delivery_id = delivery.id))
     FROM chosen WHERE delivery.id = chosen.delivery_id AND delivery.status = 'FAILED'
     RETURNING delivery.event_id, delivery.due_at
 ), events AS (

@@ -173,6 +173,25 @@ def test_a_forced_letter_passes_the_guard(sandbox: Sandbox, customer: Callable[.
     assert len(sandbox.messages()) == 1
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_what_may_have_gone_out_is_asked_for(sandbox: Sandbox, customer: Callable[..., User], force: bool) -> None:
+    metadata = {"orderId": "ORD1", "trackingUrl": "https://track.example/1"}
+    event = engine.trigger("ORDER_SHIPPED", customer(email="", device="").id, metadata=metadata)
+    sandbox.fault("twilio", mode="accept_then_drop", times=1)
+    engine.run()
+    sms = Delivery.objects.get(channel="SMS")
+    assert sms.status == "RETRYING"
+    Delivery.objects.filter(pk=sms.pk).update(status="FAILED", unknown_since=None)
+    NotificationEvent.objects.update(status="PARTIAL", due_at=None, settled_at=Now())
+    DeadLetter.objects.create(delivery=sms, event_type="ORDER_SHIPPED", channel="SMS", cause="OutcomeUnknown")
+
+    assert replay(EVERYTHING, force=force).replayed == 1
+    engine.run()
+
+    assert engine.states(event)["SMS"] == "SENT"
+    assert len(sandbox.messages()) == 1
+
+
 def test_a_later_unforced_replay_is_not_forced() -> None:
     letter = make_letter(make_event())
     Delivery.objects.update(forced=True)
