@@ -154,6 +154,8 @@ class Channel:
 
         Begins with the provider that granted the last permit. Without a permit each gate is asked here.
         """
+        if not messages:
+            self._give_back()
         outcomes: dict[int, Outcome] = {}
         waiting = list(range(len(messages)))
         first, permit = self._last.take()
@@ -179,9 +181,10 @@ class Channel:
         if permit:
             gate.spend(len(messages) - permit.granted)
             answers = provider.send(messages)
+        elif (permit := gate.permit(len(messages))).granted:
+            answers = provider.send(messages[: permit.granted])
         else:
-            permit = gate.permit(len(messages))
-            answers = provider.send(messages[: permit.granted]) if permit.granted else []
+            return [], permit
         self._last.recovered |= gate.record(answers, permit)
         return answers, permit
 

@@ -167,6 +167,9 @@ def test_a_trial_without_a_message_is_not_lost(toy: Channels, client: redis.Redi
     break_(client)
     assert channel.permit(3).granted == 3  # and all of them turned out to be expired
     assert channel.permit(3) == Permit(3, provider="remote", trial=True)
+    assert channel.send([]) == []
+    assert orjson.loads(client.get("notifier:breaker:TOY:remote") or b"")["trials"] == 0
+    assert channel.permit(3).granted == 3
     channel.send(messages(1))
     assert channel.permit(3).granted == 3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from channels.base import AddressKind, Channel, Message, Outcome, Provider, Rece
 from channels.errors import MessageRejected, OutcomeUnknown, ProviderUnavailable
 from channels.in_app import InAppChannel
 from channels.testing import RecordingProvider, ToyChannel, recording
+from config.providers import channels_from_environment
 
 TOY = "channels.testing.ToyChannel"
 RECORDING = {"PROVIDER": "channels.testing.RecordingProvider"}
@@ -159,6 +161,23 @@ def test_mistake_is_one_readable_line(settings: Settings, entry: dict[str, Any],
     with pytest.raises(ImproperlyConfigured) as caught:
         registry.get("TOY")
     assert str(caught.value) == line
+
+
+def test_rates_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Settings) -> None:
+    def rates() -> dict[str, int]:
+        shop, url = settings.SHOP, "http://127.0.0.1:1"
+        found = channels_from_environment(debug=True, data_dir=tmp_path, sandbox_url=url, public_url=url, shop=shop)
+        settings.CHANNELS = {name: found[name] for name in ("EMAIL", "SMS", "PUSH")}
+        return {gate.provider: gate.rate for gate in registry.gates()}
+
+    monkeypatch.setenv("SMTP_URL", "smtp://127.0.0.1:1")
+    assert rates() == {"sendgrid": 0, "smtp": 0, "twilio": 100, "fcm": 10_000}
+    for number, name in enumerate(("SENDGRID", "SMTP", "TWILIO", "FCM")):
+        monkeypatch.setenv(f"{name}_RATE", str(number + 1))
+    assert rates() == {"sendgrid": 1, "smtp": 2, "twilio": 3, "fcm": 4}
+    monkeypatch.setenv("FCM_RATE", "many")
+    with pytest.raises(SystemExit, match="FCM_RATE='many' is not a whole number"):
+        rates()
 
 
 def test_next_provider_carries_what_the_first_surely_did_not(settings: Settings) -> None:
