@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import transaction
 
 from channels import registry
-from channels.base import Channel, Message, Outcome, Permit, Receipt
+from channels.base import BREAKER_OPEN, Channel, Message, Outcome, Permit, Receipt
 from channels.errors import MessageRejected, ProviderUnavailable
 from notifier import backoff
 from notifier.catalogue import GONE, event_types
@@ -110,7 +110,7 @@ def _wait(rows: Iterable[Candidate], limits: Mapping[UUID, Limits], permit: Perm
         waited = row.now - row.first_due_at
         left = limits[row.id].left(waited)
         if left is not None and left <= 0:
-            cause = "ProviderUnavailable" if permit.reason == "breaker open" else "RateLimited"
+            cause = "ProviderUnavailable" if permit.reason == BREAKER_OPEN else "RateLimited"
             lost.append(GivenUp(row.id, cause, f"{permit.reason}, and its fallback is due"))
             continue
         due_in = backoff.poll(permit.wait, waited.total_seconds())
@@ -126,14 +126,16 @@ def _seconds_to_live(row: Candidate) -> float:
 
 
 def _tried_addresses(claimed: Sequence[Claimed]) -> dict[UUID, set[str]]:
-    """Devices that a retry leaves out: they accepted, or may have."""
+    """Devices that a retry leaves out: they accepted, or may have, which only an operator's force overrules."""
+    forced = {c.row.id for c in claimed if c.row.forced}
     done = Attempt.objects.filter(
         delivery_id__in=[c.row.id for c in claimed],
         outcome__in=[AttemptOutcome.ACCEPTED, AttemptOutcome.UNKNOWN],
     ).exclude(address_id="")
     tried: dict[UUID, set[str]] = {}
-    for delivery_id, address_id in done.values_list("delivery_id", "address_id"):
-        tried.setdefault(delivery_id, set()).add(address_id)
+    for delivery_id, address_id, outcome in done.values_list("delivery_id", "address_id", "outcome"):
+        if outcome == AttemptOutcome.ACCEPTED or delivery_id not in forced:
+            tried.setdefault(delivery_id, set()).add(address_id)
     return tried
 
 

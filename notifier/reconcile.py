@@ -34,7 +34,8 @@ def _verdict(item: Claimed, finding: Finding, taken: set[str]) -> Verdict | None
     """`taken` names the messages that are known to be another delivery's; this one's is added. None: send it."""
     if finding is None:
         detail = "it may have gone out, and its provider cannot be asked"
-        return None if item.limits.resend_unknown else Verdict(DeliveryStatus.FAILED, False, 0, UNKNOWN, detail)
+        again = item.limits.resend_unknown or item.row.forced
+        return None if again else Verdict(DeliveryStatus.FAILED, False, 0, UNKNOWN, detail)
     if isinstance(finding, ChannelError):
         return _later(item, finding)
     receipt = next((r for r in finding if r.provider_message_id not in taken), None)

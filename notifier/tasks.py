@@ -89,9 +89,11 @@ def trigger(
 
     What cannot be recorded is kept as a dead letter; with the database away the message goes back.
     """
+    key = idempotency_key or self.request.id
     body = {"eventType": event_type, "userId": user_id, "metadata": metadata or {}, "recipient": recipient}
+    body["idempotencyKey"] = key
     try:
-        record(parse(body, idempotency_key=idempotency_key or self.request.id), settings.CELERY_SOURCE)
+        record(parse(body), settings.CELERY_SOURCE)
     except TriggerError as error:
         _bury(body, event_type, error)
         return

@@ -36,6 +36,7 @@ def sandbox(sandbox_session: Sandbox, service_account: Path, settings: Settings)
     """The sandbox, empty and healthy, with settings.CHANNELS pointing to it."""
     sandbox_session.heal()
     sandbox_session.clear()
+    forget_gates()
     forget_gates()  # what failed in another test
     settings.CHANNELS = channels_from_environment(
         debug=True,

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db.models import F
 from django.db.models.functions import Now
 
+from channels.testing import forget_gates
 from notifier import deliver, record, settle, sweep
 from notifier.dispatch import Lane, Round, dispatch
 from notifier.models import Delivery, NotificationEvent
@@ -72,6 +73,7 @@ def run_out(event: UUID, times: int = 20) -> None:
         if NotificationEvent.objects.filter(pk=event).exclude(settled_at=None).exists():
             return
         pass_time(timedelta(minutes=10))
+        forget_gates()
     raise AssertionError(f"not settled after {times} times")
 
 
