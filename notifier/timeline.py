@@ -45,7 +45,7 @@ def _about(delivery: Delivery) -> Iterator[Decision]:
     attempts = list(delivery.attempts.all())
     planned_at = min([delivery.first_due_at, *(attempt.started_at for attempt in attempts)])
     if delivery.fallback_of:
-        yield Decision(planned_at, "FELL_BACK", channel, delivery.fallback_of)
+        yield Decision(planned_at, "FELL_BACK", channel, delivery.fallback_of, delivery.detail)
     elif status != DeliveryStatus.SKIPPED:
         yield Decision(planned_at, "PLANNED", channel)
     for attempt in attempts:
@@ -55,6 +55,8 @@ def _about(delivery: Delivery) -> Iterator[Decision]:
         yield Decision(planned_at, "HELD", channel, delivery.hold_reason, f"until {_clock(delivery.due_at)}")
     # an attempt's end is written a moment after the state that it led to
     latest = max((attempt.finished_at or attempt.started_at for attempt in attempts), default=planned_at)
+    if status == DeliveryStatus.QUEUED and delivery.detail.startswith("waits"):
+        yield Decision(planned_at, "WAITING", channel, detail=f"{delivery.detail}, until {_clock(delivery.due_at)}")
     if status == DeliveryStatus.RETRYING:
         yield Decision(latest, status, channel, detail=f"{delivery.detail} again at {_clock(delivery.due_at)}".strip())
     elif status in FINAL:
