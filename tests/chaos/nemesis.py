@@ -63,8 +63,15 @@ class Act:
 class Nemesis:
     """`tick` often; `heal` at the end. The acts are the seed's; only their moments depend on the machine."""
 
-    def __init__(self, world: World, seed: int, kinds: Sequence[str] = (), pause: tuple[float, float] = PAUSE) -> None:
-        self._world, self._random, self._pause = world, random.Random(seed), pause
+    def __init__(
+        self,
+        world: World,
+        seed: int,
+        kinds: Sequence[str] = (),
+        pause: tuple[float, float] = PAUSE,
+        restart: tuple[float, float] = RESTART,
+    ) -> None:
+        self._world, self._random, self._pause, self._restart = world, random.Random(seed), pause, restart
         self.kinds = list(kinds) or list(KINDS)
         self.acts: list[Act] = []
         self._began = time.monotonic()
@@ -108,7 +115,7 @@ class Nemesis:
             if child.is_alive():
                 continue
             if child.name not in self._down:
-                self._down[child.name] = now + self._random.uniform(*RESTART)
+                self._down[child.name] = now + self._random.uniform(*self._restart)
                 if child.name.startswith("worker"):
                     self._excuse()
             if now >= self._down[child.name]:

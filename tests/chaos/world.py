@@ -50,6 +50,10 @@ class Person:
     devices: tuple[str, ...]
 
     @property
+    def whom(self) -> dict[str, str]:
+        return {"userId": self.id}
+
+    @property
     def body(self) -> dict[str, str]:
         return {"userId": self.id, "email": self.email, "phone": self.phone, "locale": "en"}
 
@@ -84,6 +88,7 @@ class World:
         self.children = self._children()
         self.people: list[Person] = []
         self.api_key = ""
+        self.accepted: dict[str, str] = {}  # idempotency key -> event id, of `trigger`
 
     # --- start and end -----------------------------------------------------------------------------------------
     def start(self) -> None:
@@ -97,7 +102,7 @@ class World:
             self.children[name].start()
         self.manage("migrate", "--skip-checks")
         self.children["beat"].start()
-        scopes = [part for scope in ("trigger", "read", "admin") for part in ("--scope", scope)]
+        scopes = [part for scope in ("trigger", "read", "admin", "preferences") for part in ("--scope", scope)]
         self.api_key = self.manage("create_api_key", "chaos", *scopes).strip()
         self.wait_until_up()
         self.people = self._make_people(self.plan.people)
@@ -192,18 +197,23 @@ class World:
             text = answer.read()
         return json.loads(text) if text else None
 
-    def trigger(self, event_type: str, person: Person | None = None, **metadata: Any) -> str:
-        """Post one trigger, tried until it is recorded; the event's id."""
-        body = {"eventType": event_type, "metadata": {"orderId": f"ORD{secrets.token_hex(4)}", **metadata}}
-        body["userId"] = (person or self.people[0]).id
+    def trigger(self, event_type: str, whom: Mapping[str, Any] | None = None, **metadata: Any) -> str:
+        """Post one trigger, tried until it is recorded; the event's id. `whom` as a trigger names its recipient."""
+        metadata = {"orderId": f"ORD{secrets.token_hex(4)}", **metadata}
+        if event_type == "ORDER_SHIPPED":
+            metadata.setdefault("trackingUrl", "https://track.example/1")
+        body = {"eventType": event_type, "metadata": metadata, **(whom or self.people[0].whom)}
         key, ends = secrets.token_hex(8), time.monotonic() + 60
         while True:
             try:
-                return str(self.call("POST", "/notifications/trigger", body, key=key)["eventId"])
+                event_id = str(self.call("POST", "/notifications/trigger", body, key=key)["eventId"])
             except OSError as error:  # URLError and HTTPError too
                 if time.monotonic() > ends or (isinstance(error, urllib.error.HTTPError) and error.code < 500):
                     raise
                 time.sleep(0.2)
+            else:
+                self.accepted[key] = event_id
+                return event_id
 
     def query(self, sql: str, *parameters: Any) -> list[dict[str, Any]]:
         return self.postgres.query(sql, *parameters)
