@@ -149,7 +149,7 @@ class Nemesis:
         self._scheduled += 1
         heapq.heappush(self._later, (time.monotonic() + seconds, self._scheduled, what))
 
-    def _hold(self, name: str, span: tuple[float, float] = ABSENCE) -> float:
+    def hold(self, name: str, span: tuple[float, float] = ABSENCE) -> float:
         """Have the supervisor wait this long before it starts a dead server again."""
         seconds = self._random.uniform(*span)
         self._down[name] = time.monotonic() + seconds
@@ -181,11 +181,11 @@ class Nemesis:
 
     def kill_beat(self) -> tuple[str, float]:
         self._world.children["beat"].send_group(signal.SIGKILL)
-        return "beat", self._hold("beat", RESTART)
+        return "beat", self.hold("beat", RESTART)
 
     def kill_web(self) -> tuple[str, float]:
         self._world.children["web"].send_group(signal.SIGKILL)
-        return "web", self._hold("web", RESTART)
+        return "web", self.hold("web", RESTART)
 
     def stop_worker(self) -> tuple[str, float]:
         """Freeze a worker, pool and all, as a paused virtual machine is; it wakes with a lease that is long over."""
@@ -233,11 +233,11 @@ class Nemesis:
     # --- servers -----------------------------------------------------------------------------------------------
     def valkey_restart(self) -> tuple[str, float]:
         self._world.valkey.kill(wipe=False)
-        return "valkey", self._hold("valkey")
+        return "valkey", self.hold("valkey")
 
     def valkey_wipe(self) -> tuple[str, float]:
         self._world.valkey.kill(wipe=True)
-        return "valkey", self._hold("valkey")
+        return "valkey", self.hold("valkey")
 
     def valkey_freeze(self) -> tuple[str, float]:
         """Half-open: connections stand, and nothing answers."""
@@ -246,11 +246,11 @@ class Nemesis:
 
     def postgres_quit(self) -> tuple[str, float]:
         self._world.postgres.child.send(signal.SIGQUIT)
-        return "postgres", self._hold("postgres")
+        return "postgres", self.hold("postgres")
 
     def postgres_kill(self) -> tuple[str, float]:
         self._world.postgres.child.send(signal.SIGKILL)
-        return "postgres", self._hold("postgres")
+        return "postgres", self.hold("postgres")
 
     def postgres_backend(self) -> tuple[str, float]:
         """Kill one session's process: Postgres then ends them all and recovers."""

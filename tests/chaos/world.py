@@ -37,6 +37,7 @@ STARTED = {
     "beat": b"beat: Starting",
     "web": b"startup complete",
 }
+QUEUES = {"events", "control", "urgent", "email", "sms", "push", "in_app"}
 SABOTAGED = ("worker", "worker-control")
 
 
@@ -249,8 +250,8 @@ class World:
 
 
 def queue_keys(client: redis.Redis) -> Sequence[str]:
-    """Keys of the broker's lists, whatever their priority."""
-    return sorted(client.scan_iter(_type="list"))
+    """Keys of the broker's lists that are not empty, whatever their priority (kombu's separator is two characters)."""
+    return sorted(key for key in client.scan_iter(_type="list") if key.partition("\x06\x16")[0] in QUEUES)
 
 
 def answers(url: str) -> bool:
