@@ -123,15 +123,15 @@ class Channel:
         self.providers = tuple(providers)
         self._last = _Last()
 
-    def permit(self, wanted: int) -> Permit:
+    def permit(self, wanted: int, *, urgent: bool = True) -> Permit:
         """How many of `wanted` messages the next send may hand over, by the first provider whose breaker is not open.
 
-        A provider that is at its rate limit is waited for, not passed over.
+        A provider that is at its rate limit is waited for, not passed over; a share of it is kept for urgent ones.
         """
         self._give_back()
         refusals = []
         for index, provider in enumerate(self.providers):
-            permit = provider.gate.permit(wanted) if provider.gate else Permit(wanted)
+            permit = provider.gate.permit(wanted, urgent=urgent) if provider.gate else Permit(wanted)
             if permit.granted:
                 self._last.index, self._last.permit = index, permit
             if permit.granted or permit.reason != BREAKER_OPEN:

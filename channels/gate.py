@@ -40,11 +40,11 @@ class Gate:
         name = f"{channel}:{provider}"
         self._breaker, self._limiter = Breaker(name), Limiter(name, rate)
 
-    def permit(self, wanted: int) -> Permit:
+    def permit(self, wanted: int, *, urgent: bool = True) -> Permit:
         """How many of `wanted` messages may go to the provider now."""
         permit, changed = self._breaker.leave(wanted)
         self._tell(changed)
-        granted, wait = self._limiter.take(permit.granted)
+        granted, wait = self._limiter.take(permit.granted, urgent=urgent)
         if granted < permit.granted:
             self.give_back(replace(permit, granted=permit.granted - granted))
             permit = replace(permit, granted=granted, wait=wait, reason=RATE_LIMIT)

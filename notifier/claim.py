@@ -15,7 +15,7 @@ from channels import registry
 from channels.base import BREAKER_OPEN, Channel, Message, Outcome, Permit, Receipt
 from channels.errors import MessageRejected, ProviderUnavailable
 from notifier import backoff
-from notifier.catalogue import GONE, event_types
+from notifier.catalogue import GONE, Priority, event_types
 from notifier.models import Attempt, Delivery
 from notifier.plan import can_stand_in, obstacle
 from notifier.querysets.deliveries import AttemptRow, Candidate, GivenUp, Postponed, Skip
@@ -61,7 +61,8 @@ def claim(channel: Channel, ids: Sequence[UUID], *, again: bool, crashed: bool) 
         rows = Delivery.objects.candidates(ids, waiting=again, crashed=crashed, superseded_from=_superseded_from())
         people = recipients(rows)
         rows = _skip(rows, people)
-        permit = channel.permit(len(rows)) if rows else Permit(0)
+        urgent = all(row.priority == Priority.URGENT for row in rows)  # a task carries one lane
+        permit = channel.permit(len(rows), urgent=urgent) if rows else Permit(0)
         limits = {row.id: _limits(channel, row, people[row.id], permit) for row in rows}
         going, waiting = rows[: permit.granted], rows[permit.granted :]
         given_up = _wait(waiting, limits, permit)

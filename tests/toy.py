@@ -42,7 +42,7 @@ class NarrowChannel(ToyChannel):
     room: ClassVar[Permit] = Permit(1000)
     has_recovered: ClassVar[bool] = False
 
-    def permit(self, wanted: int) -> Permit:
+    def permit(self, wanted: int, *, urgent: bool = True) -> Permit:
         return replace(self.room, granted=min(wanted, self.room.granted))
 
     def recovered(self) -> bool:

@@ -57,6 +57,18 @@ def test_more_than_a_second_carries_is_granted_for_one_second() -> None:
     assert Limiter("SMS:p", 10).take(50) == (10, 1.0)
 
 
+def test_a_share_is_kept_for_urgent_messages() -> None:
+    found = Limiter("SMS:p", 20)
+    assert found.take(50, urgent=False)[0] == 18
+    assert found.take(50, urgent=False)[0] == 0
+    assert found.take(50)[0] == 2
+    assert found.take(1)[0] == 0
+
+
+def test_a_rate_of_one_serves_everybody() -> None:
+    assert Limiter("SMS:p", 1).take(1, urgent=False)[0] == 1
+
+
 def test_providers_are_counted_apart() -> None:
     assert Limiter("SMS:p", 10).take(10)[0] == 10
     assert Limiter("SMS:q", 10).take(10)[0] == 10

@@ -107,8 +107,9 @@ class Ledger(RuleBasedStateMachine):
             model.objects.all().delete()
         registry.clear()
         toy.NarrowChannel.room = Permit(1000)
-        self.provider = registry.get("TOY").providers[0]
-        assert isinstance(self.provider, LoggingProvider)
+        provider = registry.get("TOY").providers[0]
+        assert isinstance(provider, LoggingProvider)
+        self.provider = provider
         self.accepted: set[UUID] = set()
         self.deliver_messages: list[tuple[str, list[UUID]]] = []
         self.settle_messages: list[list[tuple[UUID, int]]] = []
@@ -276,7 +277,7 @@ def test_the_ledger_keeps_its_promises(resends: bool, customer: Any, monkeypatch
     monkeypatch.setattr(LoggingProvider, "can_be_asked", not resends)
     monkeypatch.setattr(toy.NarrowChannel, "room", Permit(1000))
     monkeypatch.setattr(Ledger, "user", customer(), raising=False)
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Ledger,
         settings=settings(
             max_examples=40,
