@@ -316,7 +316,8 @@ def test_another_message_is_not_the_one(wire: Wire, sms: Message, fields: dict[s
 
 
 def test_messaging_service_as_sender_is_asked_for(wire: Wire, sms: Message) -> None:
-    taken = listed(sms, **{"from": None, "messaging_service_sid": "MG123"})
+    fields: dict[str, Any] = {"from": None, "messaging_service_sid": "MG123"}
+    taken = listed(sms, **fields)
     wire.act = pages([listed(sms, "SM0"), taken])
     [finding] = provider(wire.url, sender="MG123").ask([Inquiry(sms, NOW)])
     assert sids(finding) == ["SM1"]
@@ -477,6 +478,7 @@ def test_sandbox_lists_in_pages(sandbox: Sandbox, sms: Message) -> None:
     for _ in range(3):
         provider(sandbox.url).send([other] * (PAGE_SIZE // 2))
     [finding] = ask_sandbox(sandbox, sms)
+    assert isinstance(first, Receipt)
     assert finding == [replace(first, status=None)]
 
 

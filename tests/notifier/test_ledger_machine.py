@@ -32,7 +32,7 @@ from channels.base import Finding, Inquiry, Message, Outcome, Permit, Receipt
 from channels.errors import MessageRejected, OutcomeUnknown, ProviderUnavailable, RateLimited
 from channels.models import InboxMessage
 from channels.testing import RecordingProvider
-from notifier import deliver, settle
+from notifier import deliver, settle, sweep
 from notifier.claim import Claimed, claim
 from notifier.dispatch import Lane, dispatch
 from notifier.models import Attempt, DeadLetter, Delivery, NotificationEvent
@@ -71,12 +71,13 @@ class LoggingProvider(RecordingProvider):
         if self.answers_with in {"accepts", "takes and is silent"}:
             self.log.append(message.delivery_id)
         receipt = Receipt(self.name, f"{message.delivery_id}/{len(self.log)}")
-        return {
+        answers: dict[str, Outcome] = {
             "accepts": receipt,
             "away": ProviderUnavailable("away"),
             "refuses": MessageRejected("no"),
             "limits": RateLimited("slower", retry_after=3),
-        }.get(self.answers_with, OutcomeUnknown("no answer"))
+        }
+        return answers.get(self.answers_with, OutcomeUnknown("no answer"))
 
     def ask(self, inquiries: Sequence[Inquiry]) -> list[Finding]:
         if not self.can_be_asked:
@@ -190,7 +191,7 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(messages_lost=strategies.booleans())
     def repair(self, messages_lost: bool) -> None:
-        settle.settle(engine.sweep.sweep(messages_lost=messages_lost).lost_rounds)
+        settle.settle(sweep.sweep(messages_lost=messages_lost).lost_rounds)
 
     @rule(seconds=strategies.sampled_from([1, 4, 15, 25, 95, 301]))
     def pass_time(self, seconds: int) -> None:
