@@ -7,23 +7,30 @@ all processes are kept. With a guard switched off it is the other way round: the
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import secrets
 import signal
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from rich.console import Console
 from rich.status import Status
+from rich.table import Table
 
 from tests.chaos import run as chaos
+from tests.chaos import scenarios
 from tests.chaos.guards import GUARDS
 from tests.chaos.nemesis import KINDS
 from tests.chaos.world import DATA_DIRS, Plan, World
 
+RATE = 20.0  # triggers a second
+SCENARIO_RATES = {"sms-outage": 50.0, "kill9": 10.0}
+MARKS = {None: "", True: "[green]holds[/]", False: "[red]does not hold[/]"}
 SILENCE = 30.0  # seconds between two lines where nobody watches a terminal
 
 console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
@@ -47,11 +54,11 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="script/chaos", description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=2.0, help="how long load and nemesis go on")
     parser.add_argument("--seed", type=int, default=None, help="names the orders and the acts; random where not given")
-    parser.add_argument("--rate", type=float, default=20.0, help="triggers a second")
+    parser.add_argument("--rate", type=float, help=f"triggers a second ({RATE:g} where not given)")
     parser.add_argument("--json", type=Path, help="write what was found to this file")
     parser.add_argument("--without", choices=sorted(GUARDS), default="", help="switch a guard off; 0 if that was found")
     parser.add_argument("--faults", default="", help=f"only these acts, by commas: {', '.join(KINDS)}")
-    parser.add_argument("--scenario", choices=("sms-outage", "kill9"), help="a measured story in place of a run")
+    parser.add_argument("--scenario", choices=sorted(SCENARIO_RATES), help="a measured story in place of a run")
     return parser.parse_args()
 
 
@@ -61,9 +68,9 @@ def options(given: argparse.Namespace) -> chaos.Options:
         sys.exit(f"unknown in --faults: {', '.join(unknown)}; there are {', '.join(KINDS)}")
     seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
     if not given.without:
-        return chaos.Options(given.minutes, seed, given.rate, kinds=kinds)
+        return chaos.Options(given.minutes, seed, given.rate or RATE, kinds=kinds)
     guard = GUARDS[given.without]
-    return chaos.Options(given.minutes, seed, given.rate, given.without, kinds or guard.kinds, guard.pause)
+    return chaos.Options(given.minutes, seed, given.rate or RATE, given.without, kinds or guard.kinds, guard.pause)
 
 
 def plan_of(without: str) -> Plan:
@@ -85,14 +92,45 @@ def run(given: argparse.Namespace) -> int:
             chaos.write(report, given.json)
         ok = report.as_expected
     finally:
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(signum, signal.SIG_IGN)  # ending is bounded, and must not be cut short
-        world.close()
-        if ok:
-            world.remove()
-        else:
-            console.print(f"Logs: {os.path.relpath(world.logs)}")
+        end(world, ok)
     return 0 if ok else 1
+
+
+def tell(given: argparse.Namespace) -> int:
+    """A scenario in a world of its own; the table goes to --json too."""
+    world = World(DATA_DIRS / f"chaos-{secrets.token_hex(4)}", scenarios.plan_of(given.scenario))
+    seed = 1 if given.seed is None else given.seed
+    rate = given.rate or SCENARIO_RATES[given.scenario]
+    ok = False
+    try:
+        with console.status("starting") as status:
+            world.start()
+            story = scenarios.tell(given.scenario, world, rate, seed, Progress(status))
+        show_story(given.scenario, rate, story)
+        if given.json:
+            given.json.write_text(json.dumps([asdict(row) for row in story.rows], indent=2) + "\n")
+        ok = story.ok
+    finally:
+        end(world, ok)
+    return 0 if ok else 1
+
+
+def show_story(name: str, rate: float, story: scenarios.Story) -> None:
+    table = Table("", "measured", "asked for", "", title=f"chaos --scenario {name}, {rate:g} events a second")
+    for row in story.rows:
+        table.add_row(row.what, row.measured, row.asked, MARKS[row.holds])
+    console.print(table)
+
+
+def end(world: World, ok: bool) -> None:
+    """End the world; its logs are kept where something went wrong."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)  # ending is bounded, and must not be cut short
+    world.close()
+    if ok:
+        world.remove()
+    else:
+        console.print(f"Logs: {os.path.relpath(world.logs)}")
 
 
 def _stop(signum: int, _frame: FrameType | None) -> NoReturn:
@@ -104,7 +142,7 @@ def main() -> int:
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _stop)
     try:
-        return run(given)
+        return tell(given) if given.scenario else run(given)
     except KeyboardInterrupt:
         console.print("Stopped.")
         return 130

@@ -25,20 +25,21 @@ class Sandbox:
 
     def fault(self, provider: str, **options: Any) -> None:
         """Have a provider misbehave (PUT /faults)."""
-        self._call("PUT", "/faults", {"provider": provider, **options})
+        self.call("PUT", "/faults", {"provider": provider, **options})
 
     def heal(self, provider: str = "") -> None:
         """End the faults of one provider, or of all."""
-        self._call("DELETE", f"/faults?provider={provider}" if provider else "/faults")
+        self.call("DELETE", f"/faults?provider={provider}" if provider else "/faults")
 
     def clear(self) -> None:
-        self._call("DELETE", "/messages")
+        self.call("DELETE", "/messages")
 
     def messages(self) -> list[dict[str, Any]]:
         """What arrived and was accepted, oldest first."""
-        return cast("list[dict[str, Any]]", self._call("GET", "/messages")["results"][::-1])
+        return cast("list[dict[str, Any]]", self.call("GET", "/messages")["results"][::-1])
 
-    def _call(self, method: str, path: str, body: object = None) -> Any:
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """Any call of its API; raises urllib's errors."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}{path}", data, {"Content-Type": "application/json"}, method=method)
         with urllib.request.urlopen(request, timeout=10) as answer:

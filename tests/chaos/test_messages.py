@@ -60,7 +60,8 @@ def test_copies_of_everything(stage: Stage) -> None:
     """Whatever is queued or under way comes again while it is sent, and again afterwards."""
     for provider in ("sendgrid", "twilio", "fcm"):
         stage.world.sandbox.fault(provider, mode="latency", latency=0.4)
-    events, chance, ends = [], random.Random(1), time.monotonic() + 5
+    events: list[str] = []
+    chance, ends = random.Random(1), time.monotonic() + 5
     while time.monotonic() < ends:
         if len(events) < 10:
             events.append(stage.trigger())

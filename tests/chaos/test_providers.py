@@ -12,11 +12,11 @@ pytestmark = pytest.mark.processes
 
 PROVIDERS = ("sendgrid", "twilio", "fcm")
 MOST_ATTEMPTS = 6  # config/event_types.py allows no more
-SURELY_NOT = {
+SURELY_NOT: dict[str, dict[str, Any]] = {
     "503": {"mode": "status", "status": 503},
     "429": {"mode": "rate_limit", "retry_after": 1},
 }
-MAYBE = {
+MAYBE: dict[str, dict[str, Any]] = {
     "500": {"mode": "status", "status": 500},
     "500-and-taken": {"mode": "status", "status": 500, "accept": True},
     "timeout": {"mode": "timeout"},
