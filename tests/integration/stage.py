@@ -100,6 +100,11 @@ class Stage:
         with self.client() as client:
             return int(cast("int", client.hlen("unacked")))
 
+    def forget_unacknowledged(self) -> None:
+        """What a killed worker held, or could not acknowledge: for the next test, which waits for no timeout."""
+        with self.client() as client:
+            client.delete("unacked", "unacked_index")
+
     def is_calm(self) -> bool:
         return not self.waiting() and not self.unacknowledged()
 

@@ -20,11 +20,13 @@ class Started:
     process: subprocess.Popen[bytes]
     log: Path
 
-    def says(self, text: bytes) -> bool:
-        return text in self.log.read_bytes()
+    def said(self) -> int:
+        """How many bytes its log has by now."""
+        return self.log.stat().st_size
 
-    def wait_until_it_says(self, text: bytes, deadline: float = processes.DEADLINE) -> None:
-        processes.wait_for(lambda: self.says(text), f"{self.log.name}: {text!r}", deadline)
+    def wait_until_it_says(self, text: bytes, since: int = 0) -> None:
+        """Anew, with `since` from `said`."""
+        processes.wait_for(lambda: text in self.log.read_bytes()[since:], f"{self.log.name}: {text!r}")
 
     def send(self, signum: signal.Signals) -> None:
         """To this process alone, not to its children."""

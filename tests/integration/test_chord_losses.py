@@ -90,9 +90,10 @@ def test_c3_a_part_that_redis_does_not_take(stage: Stage, sandbox: Sandbox, cust
     stage.arm("deliver.recorded", "stop")
     stage.tell("dispatch")
     stage.wait_until_hit("deliver.recorded")
+    said = stage.crew.said()
     with redis_refusing_writes(stage):
         go_on(stopped_child(stage.crew))
-        stage.crew.wait_until_it_says(b"command not allowed when used memory")
+        stage.crew.wait_until_it_says(b"command not allowed when used memory", said)
         processes.wait_for(lambda: not stage.unacknowledged(), "the task over")
     processes.wait_for(stage.is_calm, "nothing under way")
     assert not is_settled(event)
@@ -183,8 +184,7 @@ def test_a_worker_killed_whole_leaves_nothing_behind(stage: Stage, sandbox: Sand
     stage.until(lambda: sending("EMAIL"), "a mail on its way")
     stage.crew.send(signal.SIGKILL)
     stage.crew.process.wait()
-    with stage.client() as client:
-        client.delete("unacked", "unacked_index")  # as after a visibility timeout, for the tests that follow
+    stage.forget_unacknowledged()
     stage.ensure_crew()
     engine.pass_time(settings.EVENT_LEASE - settings.DELIVERY_LEASE)
     stage.until_settled(event)
