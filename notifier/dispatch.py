@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -14,15 +14,18 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 
 from channels import registry
+from notifier import backoff
 from notifier.catalogue import Priority, event_types
 from notifier.failpoints import hit
 from notifier.models import DeadLetter, Delivery, NotificationEvent
 from notifier.plan import Planned, plan
+from notifier.querysets.deliveries import Postponed
 from notifier.recipients import recipients
 from notifier.states import EventStatus
 
 log = logging.getLogger(__name__)
 
+HELD_BACK = 2.0  # seconds until a delivery is due again whose channel's queue was full
 MAX_PLAN_FAILURES = 9
 PLAN_AGAIN = 5.0  # seconds until an event that could not be planned is tried again, doubling: 21 minutes in all
 _CONNECTION_LOST = (OperationalError, InterfaceError)  # not the event's fault
@@ -45,8 +48,11 @@ class Round:
     full: bool = False  # there may be more: ring again
 
 
-def dispatch(lane: Lane) -> Round:
-    """Start a round for up to DISPATCH_BATCH due events. One short transaction; nothing is sent in it."""
+def dispatch(lane: Lane, channels: Collection[str] | None = None) -> Round:
+    """Start a round for up to DISPATCH_BATCH due events. One short transaction; nothing is sent in it.
+
+    `channels` are those whose queues have room (None: all); the others' deliveries become due a little later.
+    """
     limit: int = settings.DISPATCH_BATCH
     with transaction.atomic():
         events = NotificationEvent.objects.claim_due(lane.value, limit, settings.EVENT_LEASE)
@@ -55,6 +61,9 @@ def dispatch(lane: Lane) -> Round:
         broken = _plan_new([event for event in events if event.round - event.plan_failures == 1])
         events = [event for event in events if event.id not in broken]
         ready = Delivery.objects.ready([event.id for event in events])
+        if channels is not None:
+            _hold_back([delivery_id for delivery_id, _, channel in ready if channel not in channels])
+            ready = [row for row in ready if row[2] in channels]
         hit("dispatch.planned")
     hit("dispatch.committed")
     deliveries: dict[str, list[str]] = defaultdict(list)
@@ -62,6 +71,11 @@ def dispatch(lane: Lane) -> Round:
         deliveries[channel].append(str(delivery_id))
     full = len(events) + len(broken) == limit
     return Round(lane, deliveries, [(str(e.id), e.round) for e in events], full=full)
+
+
+def _hold_back(ids: Sequence[UUID]) -> None:
+    if ids:
+        Delivery.objects.postpone([Postponed(i, backoff.jittered(HELD_BACK), "waits: queue full") for i in ids])
 
 
 def _plan_new(new: Sequence[NotificationEvent]) -> set[UUID]:

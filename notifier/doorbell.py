@@ -34,7 +34,7 @@ def press() -> bool:
     if time.monotonic() < _rest.until:
         return False
     try:
-        return bool(_client().set(FLAG, 1, nx=True, px=FLAG_TTL_MS))
+        return bool(client().set(FLAG, 1, nx=True, px=FLAG_TTL_MS))
     except redis.RedisError as error:
         rest(error)
         return False
@@ -43,7 +43,7 @@ def press() -> bool:
 def release() -> None:
     """Deleted before a claim: what is recorded from now on must ring again."""
     try:
-        _client().delete(FLAG)
+        client().delete(FLAG)
     except redis.RedisError as error:
         log.warning("doorbell not released: %s", type(error).__name__)
 
@@ -55,7 +55,7 @@ def rest(error: Exception) -> None:
 
 
 @cache
-def _client() -> redis.Redis:
+def client() -> redis.Redis:
     return redis.Redis.from_url(
         settings.REDIS_URL, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, retry=None
     )

@@ -17,10 +17,11 @@ from django.db import InterfaceError, OperationalError
 from kombu import Connection, pools
 from kombu.exceptions import OperationalError as BrokerError
 
+from channels import registry
 from channels.errors import ProviderUnavailable
 from notifier import deliver as delivering
 from notifier import dispatch as dispatching
-from notifier import doorbell, failpoints, liveness, sweep
+from notifier import doorbell, failpoints, liveness, pressure, sweep
 from notifier import settle as settling
 from notifier.dispatch import Lane, Round
 from notifier.models import DeadLetter
@@ -118,13 +119,23 @@ def _bury(body: Mapping[str, Any], event_type: object, error: TriggerError) -> N
 def dispatch() -> None:
     """Start a round for what is due, urgent first; ring again where more may be waiting."""
     doorbell.release()
+    full = pressure.full({URGENT, *map(_queue, registry.names())})
     more = False
     for lane in Lane:
-        started = dispatching.dispatch(lane)
-        _publish(started)
-        more |= started.full
+        channels = {name for name in registry.names() if _queue(name, lane) not in full}
+        if len(channels) < len(registry.names()):
+            pressure.hold()
+        if channels:
+            started = dispatching.dispatch(lane, channels)
+            _publish(started)
+            more |= started.full
     if more:
         ring()
+
+
+def _queue(channel: str, lane: Lane = Lane.STANDARD) -> str:
+    """Where a channel's deliver tasks of a lane wait."""
+    return URGENT if lane is Lane.URGENT else channel.lower()
 
 
 def _publish(started: Round) -> None:
@@ -137,7 +148,7 @@ def _publish(started: Round) -> None:
         return
     urgent = started.lane is Lane.URGENT
     header = [
-        deliver.si(channel, ids, urgent=urgent).set(queue=URGENT if urgent else channel.lower())
+        deliver.si(channel, ids, urgent=urgent).set(queue=_queue(channel, started.lane))
         for channel, ids in started.deliveries.items()
     ]
     chord(header, body.on_error(settle.si(started.events))).apply_async()
@@ -161,6 +172,8 @@ def deliver(self: Task[Any, Any], channel: str, ids: Sequence[str], *, urgent: b
     report = delivering.deliver(channel, [UUID(i) for i in ids], again=retries > 0, last_run=last_run)
     if report.failed:
         fall_back.delay(sorted(report.failed))
+    if pressure.relieved():
+        ring()
     if report.unreachable:
         raise ProviderUnavailable(f"{channel}: nothing went out, trying again")
 

@@ -169,15 +169,20 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         )
 
     def postpone(self, rows: Sequence[Postponed]) -> None:
-        """Move when locked rows are due; that costs them no try."""
+        """Move when rows are due that are not being sent; that costs them no try."""
         execute(
             """
+            WITH locked AS (
+                SELECT id FROM notifier_delivery WHERE id = ANY(%s) AND status IN ('QUEUED', 'RETRYING')
+                ORDER BY id FOR UPDATE SKIP LOCKED
+            )
             UPDATE notifier_delivery AS delivery
             SET due_at = statement_timestamp() + p.due_in * interval '1 second',
                 detail = CASE WHEN fallback_of = '' THEN p.detail ELSE delivery.detail END
-            FROM unnest(%s::uuid[], %s::float8[], %s::text[]) AS p(id, due_in, detail) WHERE delivery.id = p.id
+            FROM unnest(%s::uuid[], %s::float8[], %s::text[]) AS p(id, due_in, detail), locked
+            WHERE delivery.id = p.id AND locked.id = p.id
             """,
-            [[r.id for r in rows], [float(r.due_in) for r in rows], [r.detail for r in rows]],
+            [[r.id for r in rows], [r.id for r in rows], [float(r.due_in) for r in rows], [r.detail for r in rows]],
         )
 
     def give_up(self, rows: Sequence[GivenUp]) -> list[UUID]:

@@ -28,7 +28,7 @@ def bell() -> Iterator[redis.Redis]:
 
 def forget() -> None:
     doorbell._rest.until = 0.0
-    doorbell._client.cache_clear()
+    doorbell.client.cache_clear()
     tasks._doorbell_connection.cache_clear()
 
 
