@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from celery import Celery
-from celery.signals import worker_process_init
+from celery.signals import task_prerun, worker_process_init
+from django.db import close_old_connections
 
 from channels import registry
 from config.consumer import Broker, Pulse
@@ -25,3 +26,9 @@ def warm_up(**_: object) -> None:
     precompile()
     for name in registry.names():
         registry.get(name)
+
+
+@task_prerun.connect
+def heal_connections(**_: object) -> None:
+    """W9: the database connection outlives the tasks, so each one asks whether it still does, as each request does."""
+    close_old_connections()

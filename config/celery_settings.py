@@ -95,7 +95,7 @@ def celery_settings(
         "CELERY_TASK_DEFAULT_QUEUE": "control",  # dispatch, settle, sweep; deliver is told its queue by dispatch
         "CELERY_TASK_ROUTES": {"notifier.trigger": {"queue": "events"}},
         "CELERY_TASK_QUEUES": [Queue(name, routing_key=name) for name in queues],
-        "CELERY_DB_REUSE_MAX": 1_000_000,  # W9: keep the connection across tasks; CONN_HEALTH_CHECKS heals a stale one
+        "CELERY_DB_REUSE_MAX": 1_000_000,  # W9: keep the connection across tasks; config/celery.py heals it
         "CELERY_BEAT_SCHEDULER": "django_celery_beat.schedulers:DatabaseScheduler",
         "CELERY_BEAT_MAX_LOOP_INTERVAL": 1,
         # Beat writes this into its tables at start
