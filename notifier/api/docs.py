@@ -33,7 +33,7 @@ _MEANINGS = {
     ),
     413: ("The body is too large.", "TOO_LARGE", {}),
     429: ("Too many requests; see Retry-After.", "RATE_LIMITED", {}),
-    503: ("The database is away; see Retry-After. Nothing was recorded.", "UNAVAILABLE", {}),
+    503: ("The database is away; see Retry-After. Try again, with the same Idempotency-Key.", "UNAVAILABLE", {}),
 }
 
 

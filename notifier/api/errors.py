@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import DataError, InterfaceError, OperationalError
+from django.db import DataError, InterfaceError, InternalError, OperationalError
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 RETRY_AFTER = 5  # seconds; a database that was away is asked again at most this often
+# refused, lost, shutting down, starting up, too many connections, a statement that took too long; and in a state that
+# allows no work, such as read-only after a failover (InternalError)
+DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
 
 Fields = Mapping[str, str]
 
@@ -89,14 +92,13 @@ def _translated(error: Exception) -> ApiError | None:
             return ApiError(error.status_code, code, str(error.detail), retry_after=getattr(error, "wait", None))
         case DataError():  # such as a NUL in a query
             return ApiError(status.HTTP_400_BAD_REQUEST, "INVALID", "The request holds a value that cannot be stored.")
-        case OperationalError() | InterfaceError():
-            return ApiError(
-                status.HTTP_503_SERVICE_UNAVAILABLE,
-                "UNAVAILABLE",
-                "The database cannot be reached. Nothing was recorded; try again.",
-                retry_after=RETRY_AFTER,
-            )
-    return None
+    return database_away() if isinstance(error, DATABASE_AWAY) else None
+
+
+def database_away() -> ApiError:
+    """503. Whether a commit that the database died in counts, only the same request with its key can tell."""
+    message = "The database cannot be reached. Try again, with the same Idempotency-Key where there is one."
+    return ApiError(status.HTTP_503_SERVICE_UNAVAILABLE, "UNAVAILABLE", message, retry_after=RETRY_AFTER)
 
 
 def flat(detail: Any, at: str = "") -> dict[str, str]:

@@ -7,9 +7,9 @@ from http import HTTPStatus
 
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 
-from notifier.api.errors import ApiError
+from notifier.api.errors import DATABASE_AWAY, ApiError, database_away
 
-PATHS = ("/notifications/", "/health/", "/api/")
+PATHS = ("/notifications/", "/health/", "/api/", "/metrics")
 
 
 class ApiErrors:
@@ -25,5 +25,14 @@ class ApiErrors:
             return response
         status = HTTPStatus(response.status_code)
         code = "INTERNAL" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else status.name
-        error = ApiError(status, code, f"{status.phrase}.")
-        return JsonResponse({"error": error.body}, status=status)
+        return _answer(ApiError(status, code, f"{status.phrase}."))
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> JsonResponse | None:
+        """A database that is away, also for what is no view of the REST framework's."""
+        if isinstance(exception, DATABASE_AWAY) and request.path.startswith(PATHS):
+            return _answer(database_away())
+        return None
+
+
+def _answer(error: ApiError) -> JsonResponse:
+    return JsonResponse({"error": error.body}, status=error.http_status, headers=error.headers)
