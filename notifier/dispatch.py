@@ -25,7 +25,6 @@ from notifier.states import EventStatus
 
 log = logging.getLogger(__name__)
 
-HELD_BACK = 2.0  # seconds until a delivery is due again whose channel's queue was full
 MAX_PLAN_FAILURES = 9
 PLAN_AGAIN = 5.0  # seconds until an event that could not be planned is tried again, doubling: 21 minutes in all
 _CONNECTION_LOST = (OperationalError, InterfaceError)  # not the event's fault
@@ -62,20 +61,21 @@ def dispatch(lane: Lane, channels: Collection[str] | None = None) -> Round:
         events = [event for event in events if event.id not in broken]
         ready = Delivery.objects.ready([event.id for event in events])
         if channels is not None:
-            _hold_back([delivery_id for delivery_id, _, channel in ready if channel not in channels])
-            ready = [row for row in ready if row[2] in channels]
+            _hold_back([(delivery_id, waited) for delivery_id, channel, waited in ready if channel not in channels])
+            ready = [row for row in ready if row[1] in channels]
         hit("dispatch.planned")
     hit("dispatch.committed")
     deliveries: dict[str, list[str]] = defaultdict(list)
-    for delivery_id, _, channel in ready:
+    for delivery_id, channel, _ in ready:
         deliveries[channel].append(str(delivery_id))
     full = len(events) + len(broken) == limit
     return Round(lane, deliveries, [(str(e.id), e.round) for e in events], full=full)
 
 
-def _hold_back(ids: Sequence[UUID]) -> None:
-    if ids:
-        Delivery.objects.postpone([Postponed(i, backoff.jittered(HELD_BACK), "waits: queue full") for i in ids])
+def _hold_back(rows: Sequence[tuple[UUID, float]]) -> None:
+    """Put off (id, seconds waited): the longer it has waited, the longer, so that a backlog does not run in circles."""
+    if rows:
+        Delivery.objects.postpone([Postponed(i, backoff.poll(0, waited), "waits: queue full") for i, waited in rows])
 
 
 def _plan_new(new: Sequence[NotificationEvent]) -> set[UUID]:

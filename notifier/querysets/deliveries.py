@@ -108,12 +108,13 @@ class DeliveryResult:
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
-    def ready(self, event_ids: Sequence[UUID]) -> list[tuple[UUID, UUID, str]]:
-        """(id, event id, channel) of what may be claimed now for these events. Uses (event, channel)'s index."""
+    def ready(self, event_ids: Sequence[UUID]) -> list[tuple[UUID, str, float]]:
+        """(id, channel, seconds waited) of what may be claimed now for these events. Uses (event, channel)'s index."""
         with connection.cursor() as cursor:
             cursor.execute(
                 """
-                SELECT id, event_id, channel FROM notifier_delivery
+                SELECT id, channel, extract(epoch FROM statement_timestamp() - first_due_at)::float8
+                FROM notifier_delivery
                 WHERE event_id = ANY(%s) AND status IN ('QUEUED', 'RETRYING') AND hold_reason = ''
                   AND due_at <= statement_timestamp()
                 ORDER BY id
