@@ -1,4 +1,4 @@
-"""A world for the tests of a module, and the mark of those that are too slow for script/test."""
+"""A world that tests share, and the mark of those that are too slow for script/test."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in slow]
 
 
-@pytest.fixture(scope="module")
-def module_stage() -> Iterator[Stage]:
+@pytest.fixture(scope="package")
+def shared_stage() -> Iterator[Stage]:
     with running("test-chaos", Plan(environment=QUICK, people=8)) as world:
         yield Stage(world)
 
 
 @pytest.fixture
-def stage(module_stage: Stage) -> Iterator[Stage]:
+def stage(shared_stage: Stage) -> Iterator[Stage]:
     """Everything runs and nothing is open, before and after; in the end all that ever happened is judged."""
-    module_stage.until_up()
-    yield module_stage
-    module_stage.until_up()
-    module_stage.until_settled()
-    module_stage.check()
+    shared_stage.until_up()
+    yield shared_stage
+    shared_stage.until_up()
+    shared_stage.until_settled()
+    shared_stage.check()

@@ -17,7 +17,7 @@ SETTINGS = {"DJANGO_SETTINGS_MODULE": "tests.chaos.poison_settings"}
 
 
 @pytest.fixture(scope="module")
-def module_stage() -> Iterator[Stage]:
+def shared_stage() -> Iterator[Stage]:
     with running("test-poison", Plan(environment=SETTINGS, people=8)) as world:
         yield Stage(world)
 

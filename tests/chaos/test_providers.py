@@ -68,7 +68,7 @@ def test_what_is_in_doubt_is_marked(stage: Stage, fault: str) -> None:
 
 def test_one_channel_refused_for_good(stage: Stage) -> None:
     """T13: one header of the chord fails, and mail stands in for it."""
-    stage.world.sandbox.fault("twilio", mode="status", status=400, code="21610")
+    stage.world.sandbox.fault("twilio", mode="status", status=400)
     event = stage.trigger()
     stage.until_settled(event)
     assert stage.statuses(event) == {"EMAIL": "SENT", "SMS": "FAILED", "PUSH": "SENT", "IN_APP": "SENT"}
