@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from celery import Celery
-from celery.signals import task_prerun, worker_process_init
+from celery.signals import task_prerun, worker_init, worker_process_init
 from django.db import close_old_connections
 
 from channels import registry
@@ -18,6 +18,12 @@ app = Celery("notifier", amqp=Broker)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.steps["consumer"].add(Pulse)
+
+
+@worker_init.connect
+def compile_templates(**_: object) -> None:
+    """In the main process: a child that is replaced (W8) has them with the fork."""
+    precompile()
 
 
 @worker_process_init.connect

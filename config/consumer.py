@@ -22,6 +22,17 @@ class Connection(kombu.Connection):
         """As workers, Beat and remote control call it: without intervals of their own."""
         return super().ensure_connection(*args, **{**RECONNECT, **options})
 
+    def maybe_close_channel(self, channel: Any) -> None:
+        """Close it for good where kombu 5.7 gives up half-way.
+
+        Closing reads a pending BRPOP first, which fails when the connection is lost. So the channel stays open, and is
+        closed again when its transport is gone: then it cannot give its messages back, and the AttributeError about
+        that ends the worker. The second try comes while the transport is still there, and has no BRPOP to read.
+        """
+        super().maybe_close_channel(channel)
+        if not channel.closed:
+            super().maybe_close_channel(channel)
+
 
 class Broker(AMQP):
     """Makes the app's connections."""

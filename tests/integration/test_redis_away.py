@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from notifier.models import NotificationEvent
+from notifier.models import Delivery, NotificationEvent
 from preferences.models import User
 from tests import engine, processes
 from tests.chaos.servers import Valkey
@@ -50,6 +50,9 @@ def test_work_goes_on_within_ten_seconds_of_the_return(
     with worker(env, tmp_path / "worker.log") as one, started(ticking, env, tmp_path / "beat.log") as beat:
         engine.trigger("ORDER_PLACED", user.id)
         processes.wait_for(all_settled, "an event settled before")
+        sandbox.fault("sendgrid", mode="latency", latency=1, times=1)
+        engine.trigger("ORDER_PLACED", user.id, metadata={"orderId": "in flight"})
+        processes.wait_for(Delivery.objects.filter(channel="EMAIL", status="SENDING").exists, "a mail on its way")
         valkey.kill(wipe=wipe)
         for number in range(RECORDED):
             engine.trigger("ORDER_PLACED", user.id, metadata={"orderId": f"ORD{number}"})
@@ -59,4 +62,4 @@ def test_work_goes_on_within_ten_seconds_of_the_return(
         valkey.wait()
         processes.wait_for(all_settled, "what was recorded meanwhile settled", 10)
     ids = [message["deliveryId"] for message in sandbox.messages()]
-    assert len(ids) == len(set(ids)) == 2 * (RECORDED + 1)  # mail and push
+    assert len(ids) == len(set(ids)) == 2 * (RECORDED + 2)  # mail and push
