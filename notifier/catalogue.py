@@ -37,7 +37,8 @@ class Audience(enum.StrEnum):
 class RetryPolicy:
     """How often and over how long a delivery is tried.
 
-    `max_tries` counts the tries that reached for a provider; waiting for one counts none. Between two lie `first_wait`
+    `max_tries` counts the tries that reached for a provider; waiting for one counts none, and the three runs that a
+    chord makes within seconds count as one. Between two lie `first_wait`
     seconds, doubling up to `longest_wait`, with jitter. `fallback_after`, counted from when the delivery was first due,
     ends the wait where another channel can stand in.
     """
@@ -48,11 +49,11 @@ class RetryPolicy:
     fallback_after: timedelta
 
 
-#: By priority: urgent types give up sooner (about 90 s; normal ones 15 min, bulk ones 30 min), and fall back sooner.
+#: By priority: urgent types give up sooner (about 90 s; normal ones 15 min, bulk ones 40 min), and fall back sooner.
 RETRIES: Mapping[Priority, RetryPolicy] = {
     Priority.URGENT: RetryPolicy(8, 1.0, 30.0, timedelta(seconds=3)),
-    Priority.NORMAL: RetryPolicy(6, 30.0, 900.0, timedelta(minutes=5)),
-    Priority.BULK: RetryPolicy(6, 60.0, 3600.0, timedelta(minutes=30)),
+    Priority.NORMAL: RetryPolicy(7, 15.0, 900.0, timedelta(minutes=5)),
+    Priority.BULK: RetryPolicy(8, 20.0, 3600.0, timedelta(minutes=30)),
 }
 
 

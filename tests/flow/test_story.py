@@ -292,3 +292,14 @@ def test_when_messages_were_lost_no_round_is_waited_for(sandbox: Sandbox, custom
     engine.run()
     assert engine.status(event) == "SENT"
     assert len(sandbox.messages()) == 3
+
+
+def test_the_runs_of_a_chord_count_as_one_try(sandbox: Sandbox, customer: Customer) -> None:
+    """Three tries within seconds must not cost the wait that follows three failures."""
+    engine.trigger("ORDER_SHIPPED", customer().id, **TRACKED)
+    sandbox.fault("twilio", mode="status", status=503)
+    started = engine.round_of()
+    for again, last_run in ((False, False), (True, False), (True, True)):
+        engine.send(started, again=again, last_run=last_run)
+    assert Attempt.objects.filter(delivery__channel="SMS").count() == 3
+    assert Delivery.objects.get(channel="SMS").tries == 1
