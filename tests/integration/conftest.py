@@ -43,6 +43,12 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
     server.child.end()
 
 
+@pytest.fixture
+def env(valkey: Valkey, sandbox: Sandbox, service_account: Path) -> dict[str, str]:
+    """Of processes on a Redis that the test may kill."""
+    return {**processes.environment(sandbox, service_account), "REDIS_URL": valkey.url}
+
+
 @pytest.fixture(scope="module")
 def module_stage(
     django_db_setup: None,

@@ -19,11 +19,6 @@ pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 RECORDED = 20
 
 
-@pytest.fixture
-def env(valkey: Valkey, sandbox: Sandbox, service_account: Path) -> dict[str, str]:
-    return {**processes.environment(sandbox, service_account), "REDIS_URL": valkey.url}
-
-
 def all_settled() -> bool:
     return not NotificationEvent.objects.filter(settled_at=None).exists()
 
