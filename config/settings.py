@@ -91,15 +91,17 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024  # a bulk trigger; one event is he
 
 # --- servers ---------------------------------------------------------------------------------------------------
 _database, REDIS_URL = servers(debug=DEBUG, data_dir=DATA_DIR)
+_pool = number("NOTIFIER_DATABASE_POOL", 0)  # connections that the threads of a web process share (config/asgi.py)
 DATABASES = {
     "default": {
         **_database,
-        "CONN_MAX_AGE": 600,
+        "CONN_MAX_AGE": 0 if _pool else 600,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             **_database.get("OPTIONS", {}),
             "connect_timeout": 5,
             "keepalives_idle": 30,
+            **({"pool": {"min_size": 1, "max_size": _pool, "timeout": 4}} if _pool else {}),
             # a statement that hangs must end before the leases that it works under
             "options": "-c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000",
         },
