@@ -122,13 +122,14 @@ def dispatch() -> None:
     full = pressure.full({URGENT, *map(_queue, registry.names())})
     more = False
     for lane in Lane:
-        channels = {name for name in registry.names() if _queue(name, lane) not in full}
-        if len(channels) < len(registry.names()):
+        waits = {name: full[queue] for name in registry.names() if (queue := _queue(name, lane)) in full}
+        if waits:
             pressure.hold()
-        if channels:
-            started = dispatching.dispatch(lane, channels)
-            _publish(started)
-            more |= started.full
+        if len(waits) == len(registry.names()) or any(age < pressure.STUCK for age in waits.values()):
+            continue
+        started = dispatching.dispatch(lane, set(registry.names()) - set(waits))
+        _publish(started)
+        more |= started.full
     if more:
         ring()
 

@@ -35,9 +35,30 @@ def fill(client: redis.Redis, *queues: str) -> None:
         client.rpush(queue, *["message"] * django_settings.QUEUE_BOUND)
 
 
-def test_a_full_channel_is_left_out_and_comes_later(client: redis.Redis, sandbox: Sandbox, customer: Customer) -> None:
-    event = engine.trigger("ORDER_PLACED", customer().id)
+def stuck(client: redis.Redis, *queues: str) -> None:
+    """Full for longer than it takes a worker to make room."""
+    fill(client, *queues)
+    pressure.full(queues)
+    for queue in queues:
+        client.hset(pressure.FULL, queue, str(client.time()[0] - pressure.STUCK))
+
+
+def test_nothing_is_claimed_while_a_queue_is_full(client: redis.Redis, customer: Customer) -> None:
+    """Nobody overtakes those who wait, and the next batch is bigger."""
+    engine.trigger("ORDER_PLACED", customer().id)
     fill(client, "email")
+    tasks.dispatch()
+    assert NotificationEvent.objects.get().status == "QUEUED"
+    assert pressure.relieved()
+    assert not pressure.relieved()  # one rings, not all
+    client.delete("email")
+    tasks.dispatch()
+    assert NotificationEvent.objects.get().round == 1
+
+
+def test_a_stuck_channel_is_left_out_and_comes_later(client: redis.Redis, sandbox: Sandbox, customer: Customer) -> None:
+    event = engine.trigger("ORDER_PLACED", customer().id)
+    stuck(client, "email")
     tasks.dispatch()
     assert NotificationEvent.objects.get().round == 1
     assert (client.llen("push"), client.llen("in_app")) == (1, 1)
@@ -50,13 +71,20 @@ def test_a_full_channel_is_left_out_and_comes_later(client: redis.Redis, sandbox
     assert engine.status(event) == "SENT"
 
 
-def test_nothing_is_claimed_while_all_are_full(client: redis.Redis, customer: Customer) -> None:
+def test_nothing_is_claimed_while_all_are_stuck(client: redis.Redis, customer: Customer) -> None:
     engine.trigger("ORDER_PLACED", customer().id)
-    fill(client, *(name.lower() for name in django_settings.CHANNELS))
+    stuck(client, *(name.lower() for name in django_settings.CHANNELS))
     tasks.dispatch()
     assert NotificationEvent.objects.get().status == "QUEUED"
-    assert pressure.relieved()
-    assert not pressure.relieved()  # one rings, not all
+
+
+def test_room_ends_it(client: redis.Redis) -> None:
+    stuck(client, "email")
+    assert pressure.full(["email"])["email"] >= pressure.STUCK
+    client.delete("email")
+    assert pressure.full(["email"]) == {}
+    fill(client, "email")
+    assert pressure.full(["email"])["email"] < 1
 
 
 def test_urgent_ones_have_a_queue_of_their_own(client: redis.Redis, customer: Customer) -> None:
@@ -72,7 +100,7 @@ def test_redis_away_counts_as_full(settings: Settings, customer: Customer) -> No
     doorbell.client.cache_clear()
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     try:
-        assert pressure.full(["email"]) == {"email"}
+        assert pressure.full(["email"]) == {"email": 0.0}
         pressure.hold()
         assert not pressure.relieved()
     finally:
