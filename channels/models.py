@@ -42,6 +42,7 @@ class BreakerChange(models.Model):
     reason = models.CharField(max_length=200)
 
     class Meta:
+        verbose_name_plural = "Providers"  # the admin's page shows their present state above the changes
         ordering = ("-at",)
         indexes = [
             models.Index(fields=["-at"], name="breaker_change_newest"),  # the admin's list

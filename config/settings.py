@@ -82,6 +82,7 @@ STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
+FORMAT_MODULE_PATH = ["config.formats"]
 USE_TZ = True
 SILENCED_SYSTEM_CHECKS = ["auth.W004"]  # `username` is unique among staff; customers have none
 

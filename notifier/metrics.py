@@ -63,9 +63,18 @@ class Breakers(Collector):
         except Error as error:
             log.warning("no breaker changes: %s", type(error).__name__)
             return metric
-        for channel, provider, state, count in counted:
-            metric.add_metric([channel, provider, state], count)
+        counts = {**dict.fromkeys(_known(), 0), **{(c, p, state): count for c, p, state, count in counted}}
+        for labels, count in counts.items():
+            metric.add_metric(labels, count)
         return metric
+
+
+def _known() -> list[tuple[str, str, str]]:
+    """Every change that there may be: a counter that begins with its first event hides that event from increase()."""
+    try:
+        return [(gate.channel, gate.provider, state.value) for gate in registry.gates() for state in State]
+    except ImproperlyConfigured:
+        return []
 
 
 METRICS = CollectorRegistry(auto_describe=False)

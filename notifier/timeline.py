@@ -24,9 +24,9 @@ class Decision:
 
 
 def whole_events() -> QuerySet[NotificationEvent]:
-    """Events with all that hangs on them, in three queries."""
-    attempts = Attempt.objects.order_by("number", "address_id")
-    deliveries = Delivery.objects.order_by("first_due_at", "channel").prefetch_related(Prefetch("attempts", attempts))
+    """Events with all that hangs on them, in four queries."""
+    attempts = Prefetch("attempts", Attempt.objects.order_by("number", "address_id"))
+    deliveries = Delivery.objects.order_by("first_due_at", "channel").prefetch_related(attempts, "dead_letters")
     return NotificationEvent.objects.prefetch_related(Prefetch("deliveries", deliveries))
 
 
@@ -51,6 +51,10 @@ def _about(delivery: Delivery) -> Iterator[Decision]:
     for attempt in attempts:
         detail = " ".join(part for part in (attempt.provider, attempt.address_id, attempt.detail) if part)
         yield Decision(attempt.finished_at or attempt.started_at, "ATTEMPTED", channel, attempt.outcome, detail)
+    for letter in delivery.dead_letters.all():
+        if letter.closed_at:  # an open one is the delivery's present state
+            yield Decision(letter.created_at, "FAILED", channel, letter.cause, letter.last_error)
+            yield Decision(letter.closed_at, letter.status, channel)
     if delivery.hold_reason:
         yield Decision(planned_at, "HELD", channel, delivery.hold_reason, f"until {_clock(delivery.due_at)}")
     # an attempt's end is written a moment after the state that it led to

@@ -152,6 +152,10 @@ def show_addresses(demo: Demo) -> None:
     console.print(table)
     # on a line of its own, never wrapped: it is there to be copied
     console.print(f"Authorization: Api-Key {demo.api_key}", soft_wrap=True, highlight=False)
+    data_dir = os.path.relpath(demo.folder)
+    console.print("Its commands, such as the replay of dead letters:", highlight=False)
+    command = f"DEBUG=1 NOTIFIER_DATA_DIR={data_dir} .venv/bin/python manage.py replay_dead_letters --dry-run"
+    console.print(command, soft_wrap=True, highlight=False)
     console.print(f"Logs are in {os.path.relpath(demo.folder / 'logs')}. Ctrl-C stops everything.")
 
 

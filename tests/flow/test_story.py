@@ -17,6 +17,7 @@ from notifier.dispatch import Lane
 from notifier.models import Attempt, DeadLetter, Delivery, NotificationEvent
 from notifier.querysets.dead_letters import Filter
 from notifier.replay import replay
+from notifier.timeline import timeline, whole_events
 from preferences.models import Preference, SuppressedAddress, User
 from tests import engine
 from tests.sandbox_process import Sandbox
@@ -260,6 +261,8 @@ def test_a_replayed_dead_letter_goes_out_once(sandbox: Sandbox, customer: Custom
     engine.run()
     assert engine.status(event) == "SENT"
     assert arrived(sandbox).count("SMS") == 1
+    told = timeline(whole_events().get(pk=event))
+    assert [d.decision for d in told if d.channel == "SMS"][-4:] == ["FAILED", "REPLAYED", "ATTEMPTED", "SENT"]
 
 
 def test_urgent_goes_before_normal_before_bulk(sandbox: Sandbox, customer: Customer, settings: Settings) -> None:
