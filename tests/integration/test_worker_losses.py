@@ -78,6 +78,7 @@ def test_w6_a_worker_that_is_told_to_stop(bare_stage: Stage, sandbox: Sandbox, c
     bare_stage.end_crew()  # it holds the message that waits
 
 
+@pytest.mark.slow
 def test_w8_children_that_are_replaced_lose_nothing(bare_stage: Stage, sandbox: Sandbox, customer: Customer) -> None:
     user = customer()
     events = [engine.trigger("ORDER_PLACED", user.id, metadata={"orderId": f"ORD{n}"}) for n in range(6)]
