@@ -38,7 +38,7 @@ TRIAL_WAIT = 1.0  # seconds, for those who came while the trials were under way
 PAUSE = 1.0  # seconds, where a rate limited provider does not say
 LONGEST_PAUSE = 300.0
 KEEP = 600  # seconds without a change, then all is forgotten; longer than any pause
-TRIES = 20  # to write what other workers write as well; each failure means that another one succeeded
+TRIES = 100  # to write what other workers write as well; each failure means that another one succeeded
 STEP_ASIDE = 0.0005  # seconds, times the failed tries: so that the unlucky one gets through
 
 FAILURES = (ProviderUnavailable, OutcomeUnknown, CredentialsRejected)

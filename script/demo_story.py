@@ -172,8 +172,9 @@ class Story:
         return _call("POST", f"{self._web}/notifications/trigger", body, headers)
 
     def _fault(self, phone: str, times: int | None = None) -> None:
-        """Let the SMS provider answer 503 for this number: that often, or for good."""
-        fault = {"provider": "twilio", "mode": "status", "status": 503, "address": phone, "times": times}
+        """Let the SMS provider be away for this number that often, or else refuse it: no route to it (21612)."""
+        how = {"status": 503, "times": times} if times else {"status": 400, "code": "21612"}
+        fault = {"provider": "twilio", "mode": "status", "address": phone, **how}
         status, answer = _call("PUT", f"{self._sandbox}/faults", fault)
         if status != 200:
             raise DemoError(f"the sandbox refused a fault with {status}: {answer}")
