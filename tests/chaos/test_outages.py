@@ -15,7 +15,7 @@ from tests.chaos.stage import CHANNELS, Stage
 
 pytestmark = pytest.mark.processes
 
-QUIET = 4.0  # seconds: web waits for no broker (0.3 s at most), and this machine may be busy; a socket would wait 5 s
+QUIET = 2.5  # seconds: web waits 0.3 s for a broker at most, and this machine may be busy; a socket would wait 4 s
 BURST = 12  # events
 
 
