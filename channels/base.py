@@ -128,7 +128,7 @@ class Channel:
 
         A provider that is at its rate limit is waited for, not passed over; a share of it is kept for urgent ones.
         """
-        self._give_back()
+        self.give_back()
         refusals = []
         for index, provider in enumerate(self.providers):
             permit = provider.gate.permit(wanted, urgent=urgent) if provider.gate else Permit(wanted)
@@ -155,7 +155,7 @@ class Channel:
         Begins with the provider that granted the last permit. Without a permit each gate is asked here.
         """
         if not messages:
-            self._give_back()
+            self.give_back()
         outcomes: dict[int, Outcome] = {}
         waiting = list(range(len(messages)))
         first, permit = self._last.take()
@@ -188,8 +188,8 @@ class Channel:
         self._last.recovered |= gate.record(answers, permit)
         return answers, permit
 
-    def _give_back(self) -> None:
-        """A trial that was granted and then had no message to carry."""
+    def give_back(self) -> None:
+        """The last permit had no message to carry: if it was for a trial, another one may make that."""
         index, permit = self._last.take()
         if permit and (gate := self.providers[index].gate):
             gate.give_back(permit)

@@ -1,29 +1,26 @@
-"""Take deliveries for sending: lock, guard, ask for leave, start. Committed before anything leaves the house."""
+"""Take deliveries for sending: ask for leave, start, guard. Committed before anything leaves the house."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
 
 from channels import registry
 from channels.base import BREAKER_OPEN, Channel, Message, Outcome, Permit, Receipt
 from channels.errors import MessageRejected, ProviderUnavailable
 from notifier import backoff
-from notifier.catalogue import GONE, Priority, event_types
+from notifier.catalogue import GONE, event_types
 from notifier.models import Attempt, Delivery
 from notifier.plan import can_stand_in, obstacle
 from notifier.querysets.deliveries import AttemptRow, Candidate, GivenUp, Postponed, Skip
-from notifier.recipients import recipients
 from notifier.render import MessageContext, RenderError, render
 from notifier.states import AttemptOutcome, SkipReason
 from notifier.verdict import Limits, Verdict
-from preferences.resolve import Address, Recipient
+from preferences.resolve import Address
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +31,6 @@ class Claimed:
 
     row: Candidate
     limits: Limits
-    attempt: int
-    started_at: datetime
     messages: list[Message] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     verdict: Verdict | None = None  # where nothing is to be sent after all: an earlier attempt was cleared up
@@ -52,64 +47,73 @@ class Claim:
     rounds: dict[UUID, int] = field(default_factory=dict)
 
 
-def claim(channel: Channel, ids: Sequence[UUID], *, again: bool, crashed: bool) -> Claim:
-    """Claim what may be sent of these. `again`: rows before they are due; `crashed`: only rows that crashed last time.
+def claim(channel: Channel, ids: Sequence[UUID], *, early: bool = False, alone: bool = False, urgent: bool) -> Claim:
+    """Claim what may be sent of these. `early`: rows before they are due; `alone`: also one that crashed last time.
 
     What the provider has no room for is postponed, or fails where its fallback is due.
     """
-    with transaction.atomic():
-        rows = Delivery.objects.candidates(ids, waiting=again, crashed=crashed, superseded_from=_superseded_from())
-        people = recipients(rows)
-        rows = _skip(rows, people)
-        urgent = all(row.priority == Priority.URGENT for row in rows)  # a task carries one lane
-        permit = channel.permit(len(rows), urgent=urgent) if rows else Permit(0)
-        limits = {row.id: _limits(channel, row, people[row.id], permit) for row in rows}
-        going, waiting = rows[: permit.granted], rows[permit.granted :]
-        given_up = _wait(waiting, limits, permit)
-        started = Delivery.objects.start([row.id for row in going], settings.DELIVERY_LEASE) if going else {}
-    claimed = [Claimed(row, limits[row.id], *started[row.id]) for row in going]
-    tried = _tried_addresses(claimed) if channel.address == "device" else {}
-    for item in claimed:
-        _render(channel, item, people[item.row.id], tried.get(item.row.id, set()))
-    return Claim(claimed, given_up, {row.event_id: row.round for row in rows})
+    permit = channel.permit(len(ids), urgent=urgent)
+    rows = Delivery.objects.claim(
+        ids,
+        room=permit.granted,
+        early=early,
+        alone=alone,
+        superseded_from=_superseded_from(),
+        lease=settings.DELIVERY_LEASE,
+    )
+    claimed, waiting = [], []
+    for row in rows:
+        limits = _limits(channel, row, permit)
+        if row.started:
+            claimed.append(Claimed(row, limits))
+        else:
+            waiting.append((row, limits))
+    given_up = _wait(waiting, permit)
+    going = _skip(claimed)
+    if not going:
+        channel.give_back()
+    tried = _tried_addresses(going) if channel.address == "device" else {}
+    for item in going:
+        _render(channel, item, tried.get(item.row.id, set()))
+    return Claim(going, given_up, {row.event_id: row.round for row in rows})
 
 
 def _superseded_from() -> dict[str, int]:
     return {t.name: t.superseded_from for t in event_types().values() if t.superseded_from is not None}
 
 
-def _skip(rows: Sequence[Candidate], people: Mapping[UUID, Recipient]) -> list[Candidate]:
-    """Turn what is not to be sent any more into SKIPPED; the others."""
-    skips = [skip for row in rows if (skip := _guard(row, people[row.id]))]
+def _skip(claimed: Sequence[Claimed]) -> list[Claimed]:
+    """Turn what its recipient does not want, or cannot be reached by, any more into SKIPPED; the others."""
+    going, skips = [], []
+    for item in claimed:
+        if reason := _obstacle(item.row):
+            skips.append(Skip(item.row.id, item.row.attempt, reason))
+        else:
+            going.append(item)
     if skips:
         Delivery.objects.skip(skips)
-    skipped = {skip.id for skip in skips}
-    return [row for row in rows if row.id not in skipped]
+    return going
 
 
-def _guard(row: Candidate, recipient: Recipient) -> Skip | None:
-    """What has changed since it was planned: too late, overtaken, opted out, or without an address by now."""
-    if row.expires_at <= row.now:
-        return Skip(row.id, SkipReason.EXPIRED)
-    if row.overtaken_by and not row.forced:
-        return Skip(row.id, SkipReason.SUPERSEDED, f"overtaken by {row.overtaken_by}")
+def _obstacle(row: Candidate) -> SkipReason:
     event_type = event_types().get(row.event_type)
-    reason = event_type and obstacle(event_type, row.channel, recipient, registry.address_kinds())
-    return Skip(row.id, reason) if reason else None
+    if event_type is None:
+        return SkipReason.NONE
+    return obstacle(event_type, row.channel, row.recipient, registry.address_kinds())
 
 
-def _limits(channel: Channel, row: Candidate, recipient: Recipient, permit: Permit) -> Limits:
+def _limits(channel: Channel, row: Candidate, permit: Permit) -> Limits:
     event_type = event_types().get(row.event_type, GONE)
-    stand_in = can_stand_in(event_type, row.channel, recipient, registry.address_kinds())
+    stand_in = can_stand_in(event_type, row.channel, row.recipient, registry.address_kinds())
     return Limits(event_type.retry_policy(row.channel), stand_in, channel.resend_unknown, permit.trial)
 
 
-def _wait(rows: Iterable[Candidate], limits: Mapping[UUID, Limits], permit: Permit) -> list[UUID]:
+def _wait(rows: Iterable[tuple[Candidate, Limits]], permit: Permit) -> list[UUID]:
     """Postpone what the provider has no room for now; the events of what has waited until its fallback was due."""
     postponed, lost = [], []
-    for row in rows:
+    for row, limits in rows:
         waited = row.now - row.first_due_at
-        left = limits[row.id].left(waited)
+        left = limits.left(waited)
         if left is not None and left <= 0:
             cause = "ProviderUnavailable" if permit.reason == BREAKER_OPEN else "RateLimited"
             lost.append(GivenUp(row.id, cause, f"{permit.reason}, and its fallback is due"))
@@ -129,8 +133,10 @@ def _seconds_to_live(row: Candidate) -> float:
 def _tried_addresses(claimed: Sequence[Claimed]) -> dict[UUID, set[str]]:
     """Devices that a retry leaves out: they accepted, or may have, which only an operator's force overrules."""
     forced = {c.row.id for c in claimed if c.row.forced}
+    if not (again := [c.row.id for c in claimed if c.row.attempt > 1]):
+        return {}
     done = Attempt.objects.filter(
-        delivery_id__in=[c.row.id for c in claimed],
+        delivery_id__in=again,
         outcome__in=[AttemptOutcome.ACCEPTED, AttemptOutcome.UNKNOWN],
     ).exclude(address_id="")
     tried: dict[UUID, set[str]] = {}
@@ -140,14 +146,14 @@ def _tried_addresses(claimed: Sequence[Claimed]) -> dict[UUID, set[str]]:
     return tried
 
 
-def _render(channel: Channel, item: Claimed, recipient: Recipient, tried: set[str]) -> None:
+def _render(channel: Channel, item: Claimed, tried: set[str]) -> None:
     """Make the messages; whatever goes wrong here is that delivery's alone."""
-    row = item.row
+    row, recipient = item.row, item.row.recipient
     if row.event_type not in event_types():  # a worker of an older version, or a type that was removed too early
         item.outcomes = [ProviderUnavailable("this worker does not know the event type", code="UNKNOWN_TYPE")]
         return
     try:
-        parts = render(channel.name, channel.parts, row.event_type, _context(row, recipient))
+        parts = render(channel.name, channel.parts, row.event_type, _context(row))
         addresses = [a for a in recipient.addresses.get(channel.address, ()) if not a.suppressed]
         item.messages = [_message(item, parts, address) for address in addresses if address.id not in tried]
     except RenderError as error:
@@ -161,13 +167,13 @@ def _render(channel: Channel, item: Claimed, recipient: Recipient, tried: set[st
             item.outcomes = [MessageRejected("every address has been tried", code="NO_ADDRESS_LEFT")]
 
 
-def _context(row: Candidate, recipient: Recipient) -> MessageContext:
+def _context(row: Candidate) -> MessageContext:
     return MessageContext(
         order_id=row.order_id,
         metadata=row.metadata,
         recorded_at=row.recorded_at,
-        locale=recipient.locale,
-        time_zone=recipient.time_zone,
+        locale=row.recipient.locale,
+        time_zone=row.recipient.time_zone,
         event_id=str(row.event_id),
     )
 
@@ -176,7 +182,7 @@ def _message(item: Claimed, parts: Mapping[str, str], address: Address) -> Messa
     row = item.row
     return Message(
         delivery_id=str(row.id),
-        attempt=item.attempt,
+        attempt=row.attempt,
         address=address.value,
         parts=parts,
         address_id=address.id,

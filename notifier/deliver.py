@@ -14,7 +14,7 @@ from django.db import InterfaceError, OperationalError, connection
 from channels import registry
 from channels.base import Channel, Outcome, Receipt
 from channels.errors import InvalidRecipient, ProviderUnavailable
-from notifier.claim import Claimed, claim
+from notifier.claim import Claim, Claimed, claim
 from notifier.failpoints import hit
 from notifier.models import Delivery, new_id
 from notifier.querysets.deliveries import AttemptRow, DeliveryResult
@@ -35,39 +35,38 @@ class Report:
     unreachable: bool = False
 
 
-def deliver(channel_name: str, ids: Sequence[UUID], *, again: bool, last_run: bool) -> Report:
+def deliver(
+    channel_name: str,
+    ids: Sequence[UUID],
+    *,
+    urgent: bool = False,
+    alone: bool = False,
+    again: bool = False,
+    last_run: bool = True,
+) -> Report:
     """Send these deliveries in slices. `again`: a retry in the chord, which takes its rows before they are due.
+
+    `alone`: their last attempts crashed, so each goes out by itself, and one cannot take others along.
 
     Unless `last_run`, a slice that surely did not reach the provider ends the run with `unreachable`, for the
     caller to try again. What does not fit into the time budget stays claimable for the next round.
     """
     channel, report = registry.get(channel_name), Report()
     budget_ends = time.monotonic() + (settings.TASK_SOFT_TIME_LIMIT - settings.SLICE_TIMEOUT).total_seconds()
-    for slice_ids, crashed in _slices(ids):
+    size = 1 if alone else settings.SLICE_SIZE
+    for start in range(0, len(ids), size):
         if time.monotonic() > budget_ends:
             break
-        _deliver_slice(channel, slice_ids, report, again=again, crashed=crashed, last_run=last_run)
+        lease_ends = time.monotonic() + settings.DELIVERY_LEASE.total_seconds()
+        claimed = claim(channel, ids[start : start + size], early=again, alone=alone, urgent=urgent)
+        _deliver_slice(channel, claimed, report, lease_ends, last_run=last_run)
         if report.unreachable:
             break
     hit("deliver.recorded")
     return report
 
 
-def _slices(ids: Sequence[UUID]) -> Iterator[tuple[Sequence[UUID], bool]]:
-    """Healthy rows together; those whose last attempt crashed alone, so that one cannot take others along."""
-    crashed = set(Delivery.objects.filter(id__in=ids, crashes__gt=0).values_list("id", flat=True))
-    healthy = [i for i in ids if i not in crashed]
-    for start in range(0, len(healthy), settings.SLICE_SIZE):
-        yield healthy[start : start + settings.SLICE_SIZE], False
-    for poison in crashed:
-        yield [poison], True
-
-
-def _deliver_slice(
-    channel: Channel, ids: Sequence[UUID], report: Report, *, again: bool, crashed: bool, last_run: bool
-) -> None:
-    lease_ends = time.monotonic() + settings.DELIVERY_LEASE.total_seconds()
-    claimed = claim(channel, ids, again=again, crashed=crashed)
+def _deliver_slice(channel: Channel, claimed: Claim, report: Report, lease_ends: float, *, last_run: bool) -> None:
     report.failed |= {(str(event), claimed.rounds[event]) for event in claimed.given_up}
     if not claimed.going:
         return
@@ -129,14 +128,14 @@ def _result(item: Claimed, *, in_chord: bool) -> DeliveryResult:
     receipt = item.receipt or next((o for o in item.outcomes if isinstance(o, Receipt)), None)
     return DeliveryResult(
         id=item.row.id,
-        attempt=item.attempt,
+        attempt=item.row.attempt,
         status=decided.status.value,
         counted=decided.counted,
         due_in=float(decided.due_in),  # an array holds numbers of one type
         cause=decided.cause,
         detail=_text(decided.detail, 500),
         unknown=decided.unknown,
-        started_at=item.started_at,
+        started_at=item.row.now,
         provider=(receipt or next(iter(item.outcomes), Receipt(""))).provider,
         provider_message_id=_text(receipt.provider_message_id, 200) if receipt else "",
         attempts=item.attempts if item.verdict else _attempt_rows(item),
@@ -162,10 +161,10 @@ def _attempt_rows(item: Claimed) -> list[AttemptRow]:
         AttemptRow(
             id=new_id(),
             delivery_id=item.row.id,
-            number=item.attempt,
+            number=item.row.attempt,
             address_id=address_id,
             provider=outcome.provider,
-            started_at=item.started_at,
+            started_at=item.row.now,
             outcome=classify(outcome).value,
             code=_text(getattr(outcome, "code", ""), 64),
             http_status=outcome.status,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -19,8 +19,8 @@ from notifier.catalogue import Priority, event_types
 from notifier.failpoints import hit
 from notifier.models import DeadLetter, Delivery, NotificationEvent
 from notifier.plan import Planned, plan
-from notifier.querysets.deliveries import Postponed
-from notifier.recipients import recipients
+from notifier.querysets.deliveries import Postponed, Ready
+from notifier.querysets.events import DueEvent
 from notifier.states import EventStatus
 
 log = logging.getLogger(__name__)
@@ -39,12 +39,22 @@ class Lane(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One chord to publish: deliveries by channel, and the events (id, round) to settle after it."""
+    """One chord to publish: deliveries by channel, and the events (id, round) to settle after it.
+
+    `alone`: deliveries whose last attempt crashed; each goes out by itself.
+    """
 
     lane: Lane
     deliveries: Mapping[str, list[str]] = field(default_factory=dict)
+    alone: Mapping[str, list[str]] = field(default_factory=dict)
     events: list[tuple[str, int]] = field(default_factory=list)
     full: bool = False  # there may be more: ring again
+
+
+def lanes_due() -> list[Lane]:
+    """The lanes in which something is due, urgent first."""
+    due = NotificationEvent.objects.lanes_due([priority for lane in Lane for priority in lane.value])
+    return [lane for lane in Lane if due & set(lane.value)]
 
 
 def dispatch(lane: Lane, channels: Collection[str] | None = None) -> Round:
@@ -52,24 +62,39 @@ def dispatch(lane: Lane, channels: Collection[str] | None = None) -> Round:
 
     `channels` are those whose queues have room (None: all); the others' deliveries become due a little later.
     """
+    try:
+        started = _dispatch(lane, channels, savepoints=False)
+    except _CONNECTION_LOST:
+        raise
+    except Exception as error:  # noqa: BLE001 - whichever event it is, it is found one by one
+        log.warning("planning a batch failed: %s", type(error).__name__)
+        started = _dispatch(lane, channels, savepoints=True)
+    hit("dispatch.committed")
+    return started
+
+
+def _dispatch(lane: Lane, channels: Collection[str] | None, *, savepoints: bool) -> Round:
+    """`savepoints`: each new event is planned in one of its own, so that one that breaks it is no other's trouble."""
     limit: int = settings.DISPATCH_BATCH
     with transaction.atomic():
         events = NotificationEvent.objects.claim_due(lane.value, limit, settings.EVENT_LEASE)
         if not events:
             return Round(lane)
-        broken = _plan_new([event for event in events if event.round - event.plan_failures == 1])
-        events = [event for event in events if event.id not in broken]
-        ready = Delivery.objects.ready([event.id for event in events])
+        ready, broken = _plan_each(events) if savepoints else (_plan(events), set())
         if channels is not None:
-            _hold_back([(delivery_id, waited) for delivery_id, channel, waited in ready if channel not in channels])
-            ready = [row for row in ready if row[1] in channels]
+            _hold_back([(row.id, row.waited) for row in ready if row.channel not in channels])
+            ready = [row for row in ready if row.channel in channels]
         hit("dispatch.planned")
-    hit("dispatch.committed")
-    deliveries: dict[str, list[str]] = defaultdict(list)
-    for delivery_id, channel, _ in ready:
-        deliveries[channel].append(str(delivery_id))
-    full = len(events) + len(broken) == limit
-    return Round(lane, deliveries, [(str(e.id), e.round) for e in events], full=full)
+    rounds = [(str(event.id), event.round) for event in events if event.id not in broken]
+    alone = _by_channel(row for row in ready if row.crashed)
+    return Round(lane, _by_channel(row for row in ready if not row.crashed), alone, rounds, full=len(events) == limit)
+
+
+def _by_channel(rows: Iterable[Ready]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        found[row.channel].append(str(row.id))
+    return dict(found)
 
 
 def _hold_back(rows: Sequence[tuple[UUID, float]]) -> None:
@@ -78,29 +103,26 @@ def _hold_back(rows: Sequence[tuple[UUID, float]]) -> None:
         Delivery.objects.postpone([Postponed(i, backoff.poll(0, waited), "waits: queue full") for i, waited in rows])
 
 
-def _plan_new(new: Sequence[NotificationEvent]) -> set[UUID]:
-    """Insert the deliveries of new events; those that could not be planned, which is no other event's trouble."""
-    try:
-        with transaction.atomic():
-            _insert_plans(new)
-    except _CONNECTION_LOST:
-        raise
-    except Exception as error:  # noqa: BLE001 - whichever event it is, it is found one by one
-        log.warning("planning %d events together failed: %s", len(new), type(error).__name__)
-        return {event.id for event in new if not _planned_alone(event)}
-    return set()
+def _plan(events: Sequence[DueEvent]) -> list[Ready]:
+    """Insert the deliveries of new events; what may be claimed now, of these and of the others."""
+    new = [event for event in events if event.is_new]
+    others = [event.id for event in events if not event.is_new]
+    return Delivery.objects.plan([row for event in new for row in _deliveries(event)], others)
 
 
-def _planned_alone(event: NotificationEvent) -> bool:
-    try:
-        with transaction.atomic():
-            _insert_plans([event])
-    except _CONNECTION_LOST:
-        raise
-    except Exception as error:  # noqa: BLE001
-        _plan_failed(event, error)
-        return False
-    return True
+def _plan_each(events: Sequence[DueEvent]) -> tuple[list[Ready], set[UUID]]:
+    """The same one by one; and the events that could not be planned."""
+    ready, broken = [], set()
+    for event in events:
+        try:
+            with transaction.atomic():
+                ready += _plan([event])
+        except _CONNECTION_LOST:
+            raise
+        except Exception as error:  # noqa: BLE001
+            broken.add(event.id)
+            _plan_failed(NotificationEvent.objects.get(pk=event.id), error)
+    return ready, broken
 
 
 def _plan_failed(event: NotificationEvent, error: Exception) -> None:
@@ -121,21 +143,15 @@ def _plan_failed(event: NotificationEvent, error: Exception) -> None:
     )
 
 
-def _insert_plans(new: Sequence[NotificationEvent]) -> None:
-    people = recipients(new)
-    kinds = registry.address_kinds()
-    rows = [
-        as_row(event, planned)
-        for event in new
-        for planned in plan(event_types()[event.event_type], people[event.id], kinds)
-    ]
-    Delivery.objects.bulk_create(rows, ignore_conflicts=True)
+def _deliveries(event: DueEvent) -> list[Delivery]:
+    planned = plan(event_types()[event.event_type], event.recipient, registry.address_kinds())
+    return [as_row(event.id, delivery) for delivery in planned]
 
 
-def as_row(event: NotificationEvent, planned: Planned) -> Delivery:
+def as_row(event_id: UUID, planned: Planned) -> Delivery:
     """The row of a planned delivery, not saved yet."""
     return Delivery(
-        event=event,
+        event_id=event_id,
         channel=planned.channel,
         status=planned.status,
         skip_reason=planned.skip_reason,

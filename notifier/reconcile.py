@@ -24,7 +24,7 @@ def reconcile(channel: Channel, claimed: Sequence[Claimed]) -> None:
     unclear = [item for item in claimed if item.row.unknown_since and item.messages]
     if not unclear:
         return
-    findings = channel.ask([Inquiry(item.messages[0], item.row.unknown_since or item.started_at) for item in unclear])
+    findings = channel.ask([Inquiry(item.messages[0], item.row.unknown_since or item.row.now) for item in unclear])
     taken = _known_elsewhere(channel.name, unclear) if any(findings) else set()
     for item, finding in zip(unclear, findings, strict=True):
         item.verdict = _verdict(item, finding, taken)

@@ -48,6 +48,11 @@ def settle(rounds: Iterable[tuple[UUID, int]], *, early: bool = False) -> bool:
     A verdict stands whoever finds it; only the event's own round may say when it is due again.
     """
     wanted = dict(rounds)
+    if not early:
+        for sent in NotificationEvent.objects.conclude_sent(list(wanted)):
+            del wanted[sent]
+    if not wanted:
+        return False
     try:
         return _settle(wanted, early=early)
     except _CONNECTION_LOST:
@@ -150,7 +155,7 @@ def _fall_back(
         if delivery.status in LOST and (channel := stand_in(event_type, delivery.channel, states, recipient)):
             states[channel] = DeliveryStatus.QUEUED
             detail = f"stands in for {delivery.channel}: {delivery.detail}"[:500]
-            made.append(as_row(event, Planned(channel, fallback_of=delivery.channel, detail=detail)))
+            made.append(as_row(event.id, Planned(channel, fallback_of=delivery.channel, detail=detail)))
     return made
 
 

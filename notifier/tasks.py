@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from celery import Task, chord, shared_task
+from celery import Signature, Task, chord, shared_task
 from celery.exceptions import Reject
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
@@ -119,9 +119,12 @@ def _bury(body: Mapping[str, Any], event_type: object, error: TriggerError) -> N
 def dispatch() -> None:
     """Start a round for what is due, urgent first; ring again where more may be waiting."""
     doorbell.release()
+    lanes = dispatching.lanes_due()
+    if not lanes:
+        return
     full = pressure.full({URGENT, *map(_queue, registry.names())})
     more = False
-    for lane in Lane:
+    for lane in lanes:
         waits = {name: full[queue] for name in registry.names() if (queue := _queue(name, lane)) in full}
         if waits:
             pressure.hold()
@@ -144,15 +147,19 @@ def _publish(started: Round) -> None:
     if not started.events:
         return
     body = settle.si(started.events)
-    if not started.deliveries:
+    header = [*_messages(started.deliveries, started.lane), *_messages(started.alone, started.lane, alone=True)]
+    if header:
+        chord(header, body.on_error(settle.si(started.events))).apply_async()
+    else:
         body.apply_async()
-        return
-    urgent = started.lane is Lane.URGENT
-    header = [
-        deliver.si(channel, ids, urgent=urgent).set(queue=_queue(channel, started.lane))
-        for channel, ids in started.deliveries.items()
+
+
+def _messages(deliveries: Mapping[str, list[str]], lane: Lane, **options: bool) -> list[Signature]:
+    urgent = {"urgent": True} if lane is Lane.URGENT else {}
+    return [
+        deliver.si(channel, ids, **urgent, **options).set(queue=_queue(channel, lane))
+        for channel, ids in deliveries.items()
     ]
-    chord(header, body.on_error(settle.si(started.events))).apply_async()
 
 
 @shared_task(
@@ -165,12 +172,16 @@ def _publish(started: Round) -> None:
     retry_backoff_max=8,
     retry_jitter=True,
 )
-def deliver(self: Task[Any, Any], channel: str, ids: Sequence[str], *, urgent: bool = False) -> None:
+def deliver(
+    self: Task[Any, Any], channel: str, ids: Sequence[str], *, urgent: bool = False, alone: bool = False
+) -> None:
     """Send these deliveries. Raises only to be tried again: a chord whose header fails never runs its body."""
     retries: int = self.request.retries
     # urgent messages do not wait for this provider: they fall back sooner
     last_run = urgent or retries >= (self.max_retries or 0)
-    report = delivering.deliver(channel, [UUID(i) for i in ids], again=retries > 0, last_run=last_run)
+    report = delivering.deliver(
+        channel, [UUID(i) for i in ids], urgent=urgent, alone=alone, again=retries > 0, last_run=last_run
+    )
     if report.failed:
         fall_back.delay(sorted(report.failed))
     if pressure.relieved():

@@ -29,9 +29,11 @@ def round_of(lane: Lane = Lane.STANDARD) -> Round:
 
 def send(started: Round, *, again: bool = False, last_run: bool = True) -> list[deliver.Report]:
     """The chord's header."""
+    urgent = started.lane is Lane.URGENT
     return [
-        deliver.deliver(channel, [UUID(i) for i in ids], again=again, last_run=last_run)
-        for channel, ids in started.deliveries.items()
+        deliver.deliver(channel, [UUID(i) for i in ids], urgent=urgent, alone=alone, again=again, last_run=last_run)
+        for alone, messages in ((False, started.deliveries), (True, started.alone))
+        for channel, ids in messages.items()
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import orjson
 from django.db import connection, models
 
 from notifier.querysets.sql import execute
+from preferences.resolve import Recipient, person, person_sql
 
 if TYPE_CHECKING:
     from notifier.models import Delivery
@@ -19,35 +20,47 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A delivery locked for its claim, with what its message needs of the event."""
+    """A delivery that could be sent, with what its message needs of the event and its recipient.
+
+    `started`: it is SENDING now, by this `attempt`; else there was no room for it, and `attempt` is its last one.
+    """
 
     id: UUID
     event_id: UUID
     round: int
     channel: str
+    attempt: int
+    started: bool
     tries: int
     unknown_since: datetime | None
     forced: bool
     first_due_at: datetime
     now: datetime
     event_type: str
-    priority: int
-    user_id: UUID | None
-    recipient: dict[str, str] | None
     order_id: str
     metadata: dict[str, Any]
     recorded_at: datetime
     expires_at: datetime
-    overtaken_by: str | None
+    recipient: Recipient
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A delivery that may be claimed now. `waited`: seconds; `crashed`: its last attempt ended with its process."""
+
+    id: UUID
+    channel: str
+    waited: float
+    crashed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """A candidate that will not be sent after all."""
+    """A delivery that was claimed by `attempt` and will not be sent after all."""
 
     id: UUID
+    attempt: int
     reason: str
-    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,65 +121,58 @@ class DeliveryResult:
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
-    def ready(self, event_ids: Sequence[UUID]) -> list[tuple[UUID, str, float]]:
-        """(id, channel, seconds waited) of what may be claimed now for these events. Uses (event, channel)'s index."""
+    def plan(self, planned: Sequence[Delivery], event_ids: Sequence[UUID]) -> list[Ready]:
+        """Insert what is new, and say what may be claimed now: of that, and of these other events, in id order.
+
+        Uses (event, channel)'s index. What was planned before stays as it is.
+        """
+        rows = [[getattr(delivery, name) for name in _PLANNED] for delivery in planned]
         with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                SELECT id, channel, extract(epoch FROM statement_timestamp() - first_due_at)::float8
-                FROM notifier_delivery
-                WHERE event_id = ANY(%s) AND status IN ('QUEUED', 'RETRYING') AND hold_reason = ''
-                  AND due_at <= statement_timestamp()
-                ORDER BY id
-                """,
-                [list(event_ids)],
-            )
-            return list(cursor.fetchall())
+            cursor.execute(_PLAN, [orjson.dumps(rows).decode(), list(event_ids)])
+            return [Ready(*row) for row in cursor.fetchall()]
 
-    def candidates(
-        self, ids: Sequence[UUID], *, waiting: bool, crashed: bool, superseded_from: dict[str, int]
+    def claim(
+        self,
+        ids: Sequence[UUID],
+        *,
+        room: int,
+        early: bool,
+        alone: bool,
+        superseded_from: Mapping[str, int],
+        lease: timedelta,
     ) -> list[Candidate]:
-        """Lock the claimable among these; `waiting` also those whose retry is not due yet.
+        """Take what may be sent of these: the first `room` of them -> SENDING, which counts the attempt.
 
-        Rows whose last attempt crashed are left out unless `crashed`: they go alone. What overtook an event is
-        looked up by event_order.
+        What is too late or overtaken -> SKIPPED, and is not returned; the others are, and wait for room. `early`: also
+        those whose retry is not due yet; `alone`: also one whose last attempt crashed. One statement, committed by
+        itself. What overtook an event is looked up by event_order.
         """
         with connection.cursor() as cursor:
             cursor.execute(
-                """
-                SELECT delivery.id, event.id, event.round, delivery.channel, delivery.tries,
-                       delivery.unknown_since, delivery.forced, delivery.first_due_at,
-                       statement_timestamp(), event.event_type, event.priority, event.user_id,
-                       event.recipient, event.order_id, event.metadata, event.recorded_at, event.expires_at,
-                       (SELECT later.event_type || ' ' || later.id FROM notifier_notificationevent AS later
-                        WHERE event.order_id <> '' AND later.order_id = event.order_id
-                          AND later.recipient_key = event.recipient_key
-                          AND later.stage >= limits.stage LIMIT 1)
-                FROM notifier_delivery AS delivery
-                JOIN notifier_notificationevent AS event ON event.id = delivery.event_id
-                LEFT JOIN unnest(%s::text[], %s::int[]) AS limits(event_type, stage)
-                  ON limits.event_type = event.event_type
-                WHERE delivery.id = ANY(%s) AND delivery.hold_reason = '' AND (delivery.crashes > 0) = %s
-                  AND (delivery.status IN ('QUEUED', 'RETRYING') AND delivery.due_at <= statement_timestamp()
-                       OR delivery.status = 'RETRYING' AND %s)
-                ORDER BY delivery.id
-                FOR UPDATE OF delivery SKIP LOCKED
-                """,
-                [list(superseded_from), list(superseded_from.values()), list(ids), crashed, waiting],
+                _CLAIM,
+                {
+                    "ids": list(ids),
+                    "types": list(superseded_from),
+                    "stages": list(superseded_from.values()),
+                    "early": early,
+                    "alone": alone,
+                    "room": room,
+                    "lease": lease.total_seconds(),
+                },
             )
-            return [Candidate(*_decoded(row)) for row in cursor.fetchall()]
+            return [_candidate(row) for row in cursor.fetchall()]
 
     def skip(self, skips: Sequence[Skip]) -> None:
-        """QUEUED or RETRYING -> SKIPPED, for rows that the caller has locked."""
+        """SENDING -> SKIPPED, for rows that the caller has claimed."""
         execute(
             """
             UPDATE notifier_delivery AS delivery
-            SET status = 'SKIPPED', skip_reason = skip.reason, detail = skip.detail,
+            SET status = 'SKIPPED', skip_reason = skip.reason, detail = '', lease_until = NULL,
                 finished_at = statement_timestamp()
-            FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS skip(id, reason, detail)
-            WHERE delivery.id = skip.id
+            FROM unnest(%s::uuid[], %s::int[], %s::text[]) AS skip(id, attempt, reason)
+            WHERE delivery.id = skip.id AND delivery.status = 'SENDING' AND delivery.attempt = skip.attempt
             """,
-            [[s.id for s in skips], [s.reason for s in skips], [s.detail for s in skips]],
+            [[s.id for s in skips], [s.attempt for s in skips], [s.reason for s in skips]],
         )
 
     def postpone(self, rows: Sequence[Postponed]) -> None:
@@ -187,7 +193,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         )
 
     def give_up(self, rows: Sequence[GivenUp]) -> list[UUID]:
-        """QUEUED or RETRYING -> FAILED with its dead letter, for locked rows; their events."""
+        """QUEUED or RETRYING -> FAILED with its dead letter, where nobody claimed it meanwhile; their events."""
         with connection.cursor() as cursor:
             cursor.execute(_GIVE_UP, [[r.id for r in rows], [r.cause for r in rows], [r.detail for r in rows]])
             return [row[0] for row in cursor.fetchall()]
@@ -216,20 +222,6 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
             )
             return {row[0] for row in cursor.fetchall()}
 
-    def start(self, ids: Sequence[UUID], lease: timedelta) -> dict[UUID, tuple[int, datetime]]:
-        """-> SENDING for locked rows: counts the attempt, sets the lease; id -> (attempt, started)."""
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                UPDATE notifier_delivery
-                SET status = 'SENDING', attempt = attempt + 1,
-                    lease_until = statement_timestamp() + %s * interval '1 second'
-                WHERE id = ANY(%s) RETURNING id, attempt, statement_timestamp()
-                """,
-                [lease.total_seconds(), list(ids)],
-            )
-            return {row[0]: (row[1], row[2]) for row in cursor.fetchall()}
-
     def finish(self, results: Sequence[DeliveryResult]) -> list[tuple[UUID, str]]:
         """Write attempts, new states and dead letters in one statement; (event id, status) of what changed.
 
@@ -238,7 +230,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """
         attempts = [attempt for result in results for attempt in result.attempts]
         with connection.cursor() as cursor:
-            cursor.execute(_FINISH, {**_columns("r", _RESULT, results), **_columns("a", _ATTEMPT, attempts)})
+            cursor.execute(_FINISH, {"results": _records(_RESULT, results), "attempts": _records(_ATTEMPT, attempts)})
             return list(cursor.fetchall())
 
     def lease_expired(self, limit: int) -> list[Delivery]:
@@ -255,7 +247,67 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         )
 
 
-_JSON_COLUMNS = {12, 14}  # Candidate.recipient, Candidate.metadata
+_PLANNED = ("id", "event_id", "channel", "status", "skip_reason", "fallback_of", "detail")
+
+# a row that is inserted here is not in the snapshot of the second half
+_PLAN = f"""
+WITH new AS (
+    INSERT INTO notifier_delivery ({", ".join(_PLANNED)}, hold_reason, attempt, tries, crashes, provider,
+                                   provider_message_id)
+    SELECT (row ->> 0)::uuid, (row ->> 1)::uuid, row ->> 2, row ->> 3, row ->> 4, row ->> 5, row ->> 6,
+           '', 0, 0, 0, '', ''
+    FROM json_array_elements(%s::json) AS planned(row)
+    ON CONFLICT DO NOTHING
+    RETURNING id, channel, status
+)
+SELECT id, channel, 0::float8, false FROM new WHERE status = 'QUEUED'
+UNION ALL
+SELECT id, channel, extract(epoch FROM statement_timestamp() - first_due_at)::float8, crashes > 0
+FROM notifier_delivery
+WHERE event_id = ANY(%s) AND status IN ('QUEUED', 'RETRYING') AND hold_reason = ''
+  AND due_at <= statement_timestamp()
+ORDER BY id
+"""  # noqa: S608 - names of columns
+
+_CLAIM = f"""
+WITH locked AS MATERIALIZED (
+    SELECT delivery.id, delivery.event_id, event.round, delivery.channel, delivery.attempt, delivery.tries,
+           delivery.unknown_since, delivery.forced, delivery.first_due_at, event.event_type, event.order_id,
+           event.metadata, event.recorded_at, event.expires_at, event.user_id,
+           (SELECT later.event_type || ' ' || later.id FROM notifier_notificationevent AS later
+            WHERE NOT delivery.forced AND event.order_id <> '' AND later.order_id = event.order_id
+              AND later.recipient_key = event.recipient_key AND later.stage >= limits.stage LIMIT 1) AS overtaken_by,
+           {person_sql("event.user_id", "event.recipient")} AS person
+    FROM notifier_delivery AS delivery
+    JOIN notifier_notificationevent AS event ON event.id = delivery.event_id
+    LEFT JOIN unnest(%(types)s::text[], %(stages)s::int[]) AS limits(event_type, stage)
+      ON limits.event_type = event.event_type
+    WHERE delivery.id = ANY(%(ids)s) AND delivery.hold_reason = '' AND (delivery.crashes = 0 OR %(alone)s)
+      AND (delivery.status IN ('QUEUED', 'RETRYING') AND delivery.due_at <= statement_timestamp()
+           OR delivery.status = 'RETRYING' AND %(early)s)
+    ORDER BY delivery.id
+    FOR UPDATE OF delivery SKIP LOCKED
+), judged AS (
+    SELECT *, CASE WHEN expires_at <= statement_timestamp() THEN 'EXPIRED'
+                   WHEN overtaken_by IS NOT NULL THEN 'SUPERSEDED' ELSE '' END AS obstacle
+    FROM locked
+), placed AS (
+    SELECT *, row_number() OVER (PARTITION BY obstacle = '' ORDER BY id) <= %(room)s AS fits FROM judged
+), skipped AS (
+    UPDATE notifier_delivery AS delivery
+    SET status = 'SKIPPED', skip_reason = placed.obstacle, finished_at = statement_timestamp(),
+        detail = CASE placed.obstacle WHEN 'SUPERSEDED' THEN 'overtaken by ' || placed.overtaken_by ELSE '' END
+    FROM placed WHERE delivery.id = placed.id AND placed.obstacle <> ''
+), started AS (
+    UPDATE notifier_delivery AS delivery
+    SET status = 'SENDING', attempt = delivery.attempt + 1,
+        lease_until = statement_timestamp() + %(lease)s * interval '1 second'
+    FROM placed WHERE delivery.id = placed.id AND placed.obstacle = '' AND placed.fits
+)
+SELECT id, event_id, round, channel, attempt + fits::int, fits, tries, unknown_since, forced, first_due_at,
+       statement_timestamp(), event_type, order_id, metadata::text, recorded_at, expires_at, user_id, person
+FROM placed WHERE obstacle = '' ORDER BY id
+"""  # noqa: S608 - every value is a parameter
 
 _RESULT = {
     "id": "uuid", "attempt": "int", "status": "text", "counted": "bool", "due_in": "float8", "cause": "text",
@@ -269,20 +321,22 @@ _ATTEMPT = {
 }  # fmt: skip
 
 
-def _unnest(prefix: str, columns: dict[str, str]) -> str:
-    arrays = ", ".join(f"%({prefix}_{name})s::{kind}[]" for name, kind in columns.items())
-    return f"unnest({arrays}) AS {prefix}({', '.join(columns)})"
+def _recordset(parameter: str, columns: Mapping[str, str]) -> str:
+    """A batch of rows as one JSON parameter: encoding it costs a tenth of as many arrays."""
+    return f"json_to_recordset(%({parameter})s::json) AS rows({', '.join(map(' '.join, columns.items()))})"
 
 
-def _columns(prefix: str, columns: dict[str, str], rows: Sequence[object]) -> dict[str, list[Any]]:
-    return {f"{prefix}_{name}": [getattr(row, name) for row in rows] for name in columns}
+def _records(columns: Iterable[str], rows: Sequence[object]) -> str:
+    return orjson.dumps([{name: getattr(row, name) for name in columns} for row in rows]).decode()
 
 
 # every value is a parameter: only column names of this file are put in
 _FINISH = f"""
-WITH locked AS (
-    SELECT delivery.id FROM notifier_delivery AS delivery
-    WHERE delivery.id = ANY(%(r_id)s) ORDER BY delivery.id FOR UPDATE
+WITH r AS MATERIALIZED (
+    SELECT * FROM {_recordset("results", _RESULT)}
+), locked AS (
+    SELECT delivery.id FROM notifier_delivery AS delivery JOIN r ON r.id = delivery.id
+    ORDER BY delivery.id FOR UPDATE OF delivery
 ), changed AS (
     UPDATE notifier_delivery AS delivery
     SET status = r.status, tries = delivery.tries + r.counted::int, lease_until = NULL,
@@ -293,7 +347,7 @@ WITH locked AS (
         due_at = statement_timestamp() + r.due_in * interval '1 second',
         sent_at = CASE WHEN r.status = 'SENT' THEN statement_timestamp() END,
         finished_at = CASE WHEN r.status <> 'RETRYING' THEN statement_timestamp() END
-    FROM {_unnest("r", _RESULT)}, locked
+    FROM r, locked
     WHERE delivery.id = r.id AND locked.id = r.id AND (
         delivery.status = 'SENDING' AND delivery.attempt = r.attempt
         OR r.status = 'SENT' AND delivery.status IN ('QUEUED', 'SENDING', 'RETRYING'))
@@ -303,7 +357,7 @@ WITH locked AS (
                                   code, http_status, detail, provider_message_id, maybe_duplicate)
     SELECT id, delivery_id, number, address_id, provider, started_at, statement_timestamp(), outcome,
            code, http_status, detail, provider_message_id, maybe_duplicate
-    FROM {_unnest("a", _ATTEMPT)}
+    FROM {_recordset("attempts", _ATTEMPT)}
     ON CONFLICT (delivery_id, number, address_id) DO UPDATE
     SET outcome = EXCLUDED.outcome, provider = EXCLUDED.provider, code = EXCLUDED.code,
         http_status = EXCLUDED.http_status, detail = EXCLUDED.detail, finished_at = EXCLUDED.finished_at,
@@ -320,10 +374,15 @@ SELECT event_id, status FROM changed
 """  # noqa: S608
 
 _GIVE_UP = """
-WITH lost AS (
+WITH p AS (
+    SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS p(id, cause, detail)
+), locked AS (
+    SELECT delivery.id FROM notifier_delivery AS delivery JOIN p ON p.id = delivery.id
+    WHERE delivery.status IN ('QUEUED', 'RETRYING') ORDER BY delivery.id FOR UPDATE OF delivery SKIP LOCKED
+), lost AS (
     UPDATE notifier_delivery AS delivery
     SET status = 'FAILED', detail = p.detail, finished_at = statement_timestamp()
-    FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS p(id, cause, detail) WHERE delivery.id = p.id
+    FROM p, locked WHERE delivery.id = p.id AND locked.id = p.id
     RETURNING delivery.id, delivery.event_id, delivery.channel, p.cause, p.detail
 ), dead AS (
     INSERT INTO notifier_deadletter (id, delivery_id, source, event_type, channel, cause, last_error, status)
@@ -354,6 +413,6 @@ SET due_at = LEAST(event.due_at, events.due_at) FROM events WHERE event.id = eve
 """
 
 
-def _decoded(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Django's connections hand JSON over as text."""
-    return tuple(orjson.loads(v) if i in _JSON_COLUMNS and v is not None else v for i, v in enumerate(row))
+def _candidate(row: tuple[Any, ...]) -> Candidate:
+    *columns, metadata, recorded_at, expires_at, user_id, found = row
+    return Candidate(*(*columns, orjson.loads(metadata), recorded_at, expires_at, person(user_id, found)))

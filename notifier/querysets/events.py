@@ -3,42 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import connection, models
 
 from notifier.querysets.sql import execute
+from preferences.resolve import Recipient, person, person_sql
 
 if TYPE_CHECKING:
     from notifier.models import NotificationEvent
 
 
+@dataclass(frozen=True, slots=True)
+class DueEvent:
+    """An event claimed for its next round. `is_new`: it is to be planned, for `recipient`."""
+
+    id: UUID
+    event_type: str
+    round: int
+    is_new: bool
+    recipient: Recipient
+
+
 class EventQuerySet(models.QuerySet["NotificationEvent"]):
-    def claim_due(self, priorities: Sequence[int], limit: int, lease: timedelta) -> list[NotificationEvent]:
+    def lanes_due(self, priorities: Sequence[int]) -> set[int]:
+        """Those among these priorities of which something is due. One probe of event_due each."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT priority FROM unnest(%s::int[]) AS lane(priority) WHERE EXISTS (
+                    SELECT FROM notifier_notificationevent AS event
+                    WHERE event.priority = lane.priority AND event.due_at <= statement_timestamp())
+                """,
+                [list(priorities)],
+            )
+            return {row[0] for row in cursor.fetchall()}
+
+    def claim_due(self, priorities: Sequence[int], limit: int, lease: timedelta) -> list[DueEvent]:
         """Take up to `limit` due events of a lane into a new round; others that look skip them.
 
-        Walks the partial index event_due in its own order and stops at `limit`.
+        Walks the partial index event_due in its own order and stops at `limit`. Recipients are loaded of new ones only.
         """
-        return list(
-            self.raw(
-                """
-                WITH due AS (
-                    SELECT id FROM notifier_notificationevent
-                    WHERE due_at <= statement_timestamp() AND priority = ANY(%s)
-                    ORDER BY priority, due_at LIMIT %s
-                    FOR UPDATE SKIP LOCKED
-                )
-                UPDATE notifier_notificationevent AS event
-                SET status = 'DISPATCHED', round = round + 1, due_at = NULL,
-                    lease_until = statement_timestamp() + %s * interval '1 second'
-                FROM due WHERE event.id = due.id
-                RETURNING event.*
-                """,
-                [list(priorities), limit, lease.total_seconds()],
-            )
-        )
+        with connection.cursor() as cursor:
+            cursor.execute(_CLAIM_DUE, [list(priorities), limit, lease.total_seconds()])
+            return [_due_event(row) for row in cursor.fetchall()]
 
     def lease_expired(self, limit: int, lease: timedelta) -> list[tuple[UUID, int]]:
         """(id, round) of events whose round was lost. Walks event_leased.
@@ -99,6 +110,16 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
         """The dispatched events among these, locked in id order."""
         return list(self.filter(id__in=list(ids), status="DISPATCHED").order_by("id").select_for_update())
 
+    def conclude_sent(self, ids: Sequence[UUID]) -> list[UUID]:
+        """DISPATCHED -> SENT for those of which nothing is open or lost, and something planned was accepted; these.
+
+        One statement for what most rounds end with; the same that settle.status_of says. What it looks at is final,
+        so nothing that comes meanwhile could change it.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(_CONCLUDE_SENT, [list(ids)])
+            return [row[0] for row in cursor.fetchall()]
+
     def conclude(self, verdicts: Sequence[tuple[UUID, str]]) -> None:
         """Give events that the caller has locked their final status."""
         execute(
@@ -122,3 +143,39 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
             """,
             [[i for i, _, _ in dues], [at for _, at, _ in dues], [release for _, _, release in dues]],
         )
+
+
+_CLAIM_DUE = f"""
+WITH due AS (
+    SELECT id FROM notifier_notificationevent
+    WHERE due_at <= statement_timestamp() AND priority = ANY(%s)
+    ORDER BY priority, due_at LIMIT %s
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE notifier_notificationevent AS event
+SET status = 'DISPATCHED', round = round + 1, due_at = NULL,
+    lease_until = statement_timestamp() + %s * interval '1 second'
+FROM due WHERE event.id = due.id
+RETURNING event.id, event.event_type, event.round, event.round - event.plan_failures = 1, event.user_id,
+    CASE WHEN event.round - event.plan_failures = 1 THEN {person_sql("event.user_id", "event.recipient")} END
+"""  # noqa: S608 - every value is a parameter
+
+_CONCLUDE_SENT = """
+WITH sent AS (
+    SELECT event.id FROM notifier_notificationevent AS event
+    WHERE event.id = ANY(%s) AND event.status = 'DISPATCHED' AND (
+        SELECT bool_and(delivery.status IN ('SENT', 'DELIVERED', 'SKIPPED'))
+               AND bool_or(delivery.status <> 'SKIPPED' AND delivery.fallback_of = '')
+        FROM notifier_delivery AS delivery WHERE delivery.event_id = event.id)
+    ORDER BY event.id FOR UPDATE OF event
+)
+UPDATE notifier_notificationevent AS event
+SET status = 'SENT', settled_at = statement_timestamp(), due_at = NULL, lease_until = NULL
+FROM sent WHERE event.id = sent.id
+RETURNING event.id
+"""
+
+
+def _due_event(row: tuple[Any, ...]) -> DueEvent:
+    *columns, user_id, found = row
+    return DueEvent(*(*columns, person(user_id, found)))

@@ -112,7 +112,7 @@ class Ledger(RuleBasedStateMachine):
         assert isinstance(provider, LoggingProvider)
         self.provider = provider
         self.accepted: set[UUID] = set()
-        self.deliver_messages: list[tuple[str, list[UUID]]] = []
+        self.deliver_messages: list[tuple[str, list[UUID], bool]] = []
         self.settle_messages: list[list[tuple[UUID, int]]] = []
         self.processes: list[Process] = []
         self.attempts: Counter[UUID] = Counter()
@@ -131,7 +131,8 @@ class Ledger(RuleBasedStateMachine):
     @rule()
     def dispatch(self) -> None:
         started = dispatch(Lane.STANDARD)
-        self.deliver_messages += [(name, [UUID(i) for i in ids]) for name, ids in started.deliveries.items()]
+        for alone, messages in ((False, started.deliveries), (True, started.alone)):
+            self.deliver_messages += [(name, [UUID(i) for i in ids], alone) for name, ids in messages.items()]
         if started.events:
             self.settle_messages.append([(UUID(event), number) for event, number in started.events])
 
@@ -141,10 +142,9 @@ class Ledger(RuleBasedStateMachine):
         """A worker takes a message, which may come again, claims, and gets so many steps further at once."""
         self.provider.answers_with = answer
         index = which % len(self.deliver_messages)
-        name, ids = self.deliver_messages[index] if keep else self.deliver_messages.pop(index)
-        taken = claim(registry.get(name), ids, again=again, crashed=False)
-        alone = [claim(registry.get(name), [i], again=again, crashed=True) for i in ids]
-        for found in [taken, *alone]:
+        name, ids, alone = self.deliver_messages[index] if keep else self.deliver_messages.pop(index)
+        for some in [[i] for i in ids] if alone else [ids]:
+            found = claim(registry.get(name), some, early=again, alone=alone, urgent=False)
             self._settle_early([(event, found.rounds[event]) for event in found.given_up])
             if found.going:
                 process = Process(found.going)
