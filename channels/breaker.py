@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 WINDOW = 10  # seconds that are looked back on
 CALLS = 5  # in the window, before anything is concluded from it
+IN_A_ROW = 10  # failures without a success between: open, however good the window was before
 RATE = 0.5  # of them failed: open; of them were rate limited: pause
 OPEN_FOR = (5.0, 10.0, 20.0)  # seconds; the n-th opening in a row, the last one for all further
 TRIALS = 3  # sends at a time while half open, and successes that close
@@ -39,6 +40,7 @@ PAUSE = 1.0  # seconds, where a rate limited provider does not say
 LONGEST_PAUSE = 300.0
 KEEP = 600  # seconds without a change, then all is forgotten; longer than any pause
 TRIES = 100  # to write what other workers write as well; each failure means that another one succeeded
+SEEN_FOR = 10.0  # seconds that a process trusts its clock to run as Redis's does
 STEP_ASIDE = 0.0005  # seconds, times the failed tries: so that the unlucky one gets through
 
 FAILURES = (ProviderUnavailable, OutcomeUnknown, CredentialsRejected)
@@ -63,6 +65,7 @@ class Status:
     since: float = 0.0
     reason: str = ""
     buckets: tuple[Bucket, ...] = ()
+    in_a_row: int = 0  # failures since the last success
     openings: int = 0  # in a row, without a closing between them
     open_until: float = 0.0
     trials: int = 0  # under way
@@ -132,11 +135,14 @@ def _count(was: Status, tally: Tally, now: float) -> Status:
     counted = {bucket[0]: bucket for bucket in was.buckets if bucket[0] > second - WINDOW}
     _, ok, failed, limited = counted.get(second, (second, 0, 0, 0))
     counted[second] = (second, ok + tally.ok, failed + tally.failed, limited + tally.limited)
-    return replace(was, buckets=tuple(counted.values()))
+    in_a_row = 0 if tally.ok else was.in_a_row + tally.failed
+    return replace(was, buckets=tuple(counted.values()), in_a_row=in_a_row)
 
 
 def _judge_window(was: Status, tally: Tally, now: float) -> Status:
     ok, failed, limited = was.counts(now)
+    if was.in_a_row >= IN_A_ROW:
+        return _open(was, f"{was.in_a_row} calls in a row failed", now)
     if ok + failed >= CALLS and failed >= RATE * (ok + failed):
         return _open(was, f"{failed} of {ok + failed} calls failed in {WINDOW} s", now)
     calls = ok + failed + limited
@@ -228,36 +234,66 @@ class Breaker:
     def __init__(self, name: str) -> None:
         self._key = f"notifier:breaker:{name}"
         self._own = OwnStore()
+        self._seen = Seen()
 
     def leave(self, wanted: int) -> tuple[Permit, Status | None]:
         return self._step(lambda was, now: leave(was, wanted, now))
 
     def judge(self, tally: Tally, trials: int) -> Status | None:
-        return self._step(lambda was, now: (judge(was, tally, now, trials), None))[1]
+        """One round trip where nobody else wrote since this process's last one: it begins with what it knows."""
+        return self._step(lambda was, now: (judge(was, tally, now, trials), None), self._seen)[1]
 
     def look(self) -> tuple[Status, float] | None:
         """The status and the time by Redis, without a change; None while Redis is away."""
         read = shared_or_own(lambda client: RedisStore(client, self._key).read(), lambda: None)
         return (_loads(read[0]), read[1]) if read else None
 
-    def _step(self, step: Callable[[Status, float], tuple[Status, _T]]) -> tuple[_T, Status | None]:
+    def _step(
+        self, step: Callable[[Status, float], tuple[Status, _T]], known: Seen | None = None
+    ) -> tuple[_T, Status | None]:
         return shared_or_own(
-            lambda client: _take_step(RedisStore(client, self._key), step), lambda: _take_step(self._own, step)
+            lambda client: self._shared(RedisStore(client, self._key), step, known),
+            lambda: _take_step(self._own, step)[:2],
         )
 
+    def _shared(
+        self, store: Store, step: Callable[[Status, float], tuple[Status, _T]], known: Seen | None
+    ) -> tuple[_T, Status | None]:
+        answer, changed, self._seen = _take_step(store, step, known)
+        return answer, changed
 
-def _take_step(store: Store, step: Callable[[Status, float], tuple[Status, _T]]) -> tuple[_T, Status | None]:
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a store held at its time `now`, which was `at` by this process's clock."""
+
+    text: bytes = b""
+    now: float = 0.0
+    at: float = 0.0
+
+    def guess(self) -> tuple[bytes, float] | None:
+        """What it may still hold, and its time; None when that is too long ago."""
+        age = time.monotonic() - self.at
+        return (self.text, self.now + age) if self.at and age < SEEN_FOR else None
+
+
+def _take_step(
+    store: Store, step: Callable[[Status, float], tuple[Status, _T]], known: Seen | None = None
+) -> tuple[_T, Status | None, Seen]:
+    guess = known and known.guess()
     for tries in range(TRIES):
         time.sleep(random.uniform(0, tries * STEP_ASIDE))  # noqa: S311 - no secret
-        text, now = store.read()
+        text, now = guess or store.read()
         was = _loads(text)
         status, answer = step(was, now)
-        if status == was:
-            return answer, None
-        if store.swap(text, orjson.dumps(status)):
-            return answer, status if status.state != was.state else None
+        if status == was and not guess:
+            return answer, None, Seen(text, now, time.monotonic())
+        new = orjson.dumps(status)
+        if status != was and store.swap(text, new):
+            return answer, status if status.state != was.state else None, Seen(new, now, time.monotonic())
+        guess = None  # out of date, or nothing to write that would show whether it is
     log.warning("a breaker's count was lost: too many wrote at once")
-    return answer, None
+    return answer, None, Seen()
 
 
 def _loads(text: bytes) -> Status:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from uuid import UUID
 
-from django.db import DataError, Error, IntegrityError, transaction
+import orjson
+from django.db import DataError, Error, IntegrityError, connection, transaction
 
 from channels.base import AddressKind, Channel, Message, Outcome, Provider, Receipt
 from channels.errors import ChannelError, MessageRejected, ProviderUnavailable
 from channels.models import InboxMessage
+
+COLUMNS = ("id", "user_id", "delivery_id", "event_type", "title", "body", "url")
+INSERT = f"""
+INSERT INTO notifier_channels_inboxmessage ({", ".join(COLUMNS)})
+SELECT (row ->> 0)::uuid, (row ->> 1)::uuid, (row ->> 2)::uuid, row ->> 3, row ->> 4, row ->> 5, row ->> 6
+FROM json_array_elements(%s::json) AS message(row)
+ON CONFLICT DO NOTHING
+"""  # noqa: S608 - names of columns
 
 
 class InAppChannel(Channel):
@@ -46,12 +56,16 @@ class InboxProvider(Provider):
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one message concerns that one alone
             return MessageRejected(f"could not be built: {type(error).__name__}", provider=self.name)
 
+    def _write(self, rows: Iterable[InboxMessage]) -> None:
+        values = [[getattr(row, name) for name in COLUMNS] for row in rows]
+        # alone, the statement is a transaction of its own: three round trips less
+        savepoint = transaction.atomic() if connection.in_atomic_block else nullcontext()
+        with savepoint, connection.cursor() as cursor:
+            cursor.execute(INSERT, [orjson.dumps(values).decode()])
+
     def _insert(self, rows: Iterable[InboxMessage | ChannelError]) -> ChannelError | None:
         try:
-            with transaction.atomic():
-                InboxMessage.objects.bulk_create(
-                    [row for row in rows if isinstance(row, InboxMessage)], ignore_conflicts=True
-                )
+            self._write([row for row in rows if isinstance(row, InboxMessage)])
         except (DataError, IntegrityError, ValueError) as error:
             return MessageRejected(f"the database refused it: {type(error).__name__}", provider=self.name)
         except Error as error:

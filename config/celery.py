@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import os
+import time
+from dataclasses import dataclass
 
 from celery import Celery
 from celery.signals import task_prerun, worker_init, worker_process_init
-from django.db import close_old_connections
+from django.db import close_old_connections, connection
 
 from channels import registry
 from config.consumer import Broker, Pulse
 from notifier.render import precompile
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+CONNECTION_REST = 1.0  # seconds; a look costs a round trip, and a restart of PostgreSQL takes longer
+
+
+@dataclass(slots=True)
+class _LastTask:
+    at: float = 0.0
+
+
+_last_task = _LastTask()
 
 app = Celery("notifier", amqp=Broker)
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -36,5 +48,8 @@ def warm_up(**_: object) -> None:
 
 @task_prerun.connect
 def heal_connections(**_: object) -> None:
-    """W9: the database connection outlives the tasks, so each one asks whether it still does, as each request does."""
-    close_old_connections()
+    """W9: the database connection outlives the tasks, so one that failed or has rested is looked at before the next."""
+    rested = time.monotonic() - _last_task.at > CONNECTION_REST
+    if rested or connection.errors_occurred:
+        close_old_connections()
+    _last_task.at = time.monotonic()

@@ -125,7 +125,9 @@ EVENT_LEASE = timedelta(seconds=90)
 VISIBILITY_TIMEOUT = timedelta(seconds=300)
 
 DISPATCH_BATCH = number("NOTIFIER_DISPATCH_BATCH", 100)  # events a round; alone, an event goes at once
-QUEUE_BOUND = 8  # messages in a queue, from which on its channel's deliveries wait in the database
+# messages that wait in a queue, from which on its channel's deliveries wait in the database: with one, a worker that
+# gets free finds its next batch, and what comes meanwhile makes the batch after it bigger
+QUEUE_BOUND = number("NOTIFIER_QUEUE_BOUND", 1)
 SLICE_SIZE = 50  # messages sent at the same time, and claimed together
 RETRY_IN_CHORD_DUE = timedelta(seconds=30)  # when a task's own retry is lost, dispatch takes the row after this
 MAX_CRASHES = 3  # attempts that ended with the process, before the row counts as poison

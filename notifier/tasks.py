@@ -122,13 +122,13 @@ def dispatch() -> None:
     lanes = dispatching.lanes_due()
     if not lanes:
         return
-    full = pressure.full({URGENT, *map(_queue, registry.names())})
+    full = pressure.full({queue for queues in _queues().values() for queue in queues})
     more = False
     for lane in lanes:
         waits = {name: full[queue] for name in registry.names() if (queue := _queue(name, lane)) in full}
         if waits:
-            pressure.hold()
-        if len(waits) == len(registry.names()) or any(age < pressure.STUCK for age in waits.values()):
+            pressure.hold(lane.name)
+        if len(waits) == len(registry.names()) or pressure.crowded(waits):
             continue
         started = dispatching.dispatch(lane, set(registry.names()) - set(waits))
         _publish(started)
@@ -140,6 +140,11 @@ def dispatch() -> None:
 def _queue(channel: str, lane: Lane = Lane.STANDARD) -> str:
     """Where a channel's deliver tasks of a lane wait."""
     return URGENT if lane is Lane.URGENT else channel.lower()
+
+
+def _queues() -> dict[str, set[str]]:
+    """Where the deliver tasks of each lane wait."""
+    return {lane.name: {_queue(name, lane) for name in registry.names()} for lane in Lane}
 
 
 def _publish(started: Round) -> None:
@@ -184,7 +189,7 @@ def deliver(
     )
     if report.failed:
         fall_back.delay(sorted(report.failed))
-    if pressure.relieved():
+    if pressure.relieved(_queues()):
         ring()
     if report.unreachable:
         raise ProviderUnavailable(f"{channel}: nothing went out, trying again")

@@ -19,6 +19,7 @@ from tests.sandbox_process import Sandbox
 pytestmark = pytest.mark.django_db
 
 Customer = Callable[..., User]
+LANES = tasks._queues()
 
 
 @pytest.fixture
@@ -49,11 +50,30 @@ def test_nothing_is_claimed_while_a_queue_is_full(client: redis.Redis, customer:
     fill(client, "email")
     tasks.dispatch()
     assert NotificationEvent.objects.get().status == "QUEUED"
-    assert pressure.relieved()
-    assert not pressure.relieved()  # one rings, not all
+    assert not pressure.relieved(LANES)  # still full: nobody rings in vain
     client.delete("email")
+    assert pressure.relieved(LANES)
+    assert not pressure.relieved(LANES)  # one rings, not all
     tasks.dispatch()
     assert NotificationEvent.objects.get().round == 1
+
+
+def test_a_stuck_queue_is_not_waited_for(client: redis.Redis, customer: Customer) -> None:
+    engine.trigger("ORDER_PLACED", customer().id)
+    stuck(client, "email")
+    tasks.dispatch()
+    client.delete("push", "in_app")  # taken by workers
+    assert pressure.relieved(LANES)
+
+
+def test_each_lane_waits_for_its_own_room(client: redis.Redis) -> None:
+    pressure.hold(Lane.STANDARD.name)
+    fill(client, "urgent", "email")
+    client.delete("urgent")
+    assert not pressure.relieved(LANES)
+    client.delete("email")
+    fill(client, "urgent")
+    assert pressure.relieved(LANES)
 
 
 def test_a_stuck_channel_is_left_out_and_comes_later(client: redis.Redis, sandbox: Sandbox, customer: Customer) -> None:
@@ -101,8 +121,8 @@ def test_redis_away_counts_as_full(settings: Settings, customer: Customer) -> No
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     try:
         assert pressure.full(["email"]) == {"email": 0.0}
-        pressure.hold()
-        assert not pressure.relieved()
+        pressure.hold(Lane.STANDARD.name)
+        assert not pressure.relieved(LANES)
     finally:
         doorbell.client.cache_clear()
 
