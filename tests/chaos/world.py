@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,14 +59,29 @@ class Person:
         return {"userId": self.id, "email": self.email, "phone": self.phone, "locale": "en"}
 
 
+def _person(number: int) -> Person:
+    """Every third has no phone, every fifth two devices, every seventh none."""
+    devices = 0 if number % 7 == 6 else 2 if number % 5 == 4 else 1
+    return Person(
+        id=str(uuid.uuid4()),
+        email=f"customer{number}@mail.example",
+        phone="" if number % 3 == 2 else f"+1202555{number:04d}",
+        devices=tuple(f"device-{number}-{n}" for n in range(devices)),
+    )
+
+
 @dataclass(slots=True)
 class Plan:
-    """How a world is made. `app`: the Celery app of the workers. `environment`: what it overrides."""
+    """How a world is made. `app`: the Celery app of the workers. `environment`: what it overrides.
+
+    `fast`: no fsync. `person`: the customer of that number, from 0.
+    """
 
     fast: bool = True
     app: str = "config"
     environment: Mapping[str, str] = field(default_factory=dict)
     people: int = 20
+    person: Callable[[int], Person] = _person
     spare: bool = False  # a second worker like the Procfile's
 
 
@@ -179,7 +194,7 @@ class World:
         return done.stdout
 
     def _make_people(self, number: int) -> list[Person]:
-        people = [_person(n) for n in range(number)]
+        people = [self.plan.person(n) for n in range(number)]
         self.call("POST", "/notifications/users/bulk", {"users": [person.body for person in people]})
         for person in people:
             for device in person.devices:
@@ -258,17 +273,6 @@ def answers(url: str) -> bool:
     with suppress(OSError), urllib.request.urlopen(url, timeout=2) as answer:
         return bool(answer.status < 300)
     return False
-
-
-def _person(number: int) -> Person:
-    """Every third has no phone, every fifth two devices, every seventh none."""
-    devices = 0 if number % 7 == 6 else 2 if number % 5 == 4 else 1
-    return Person(
-        id=str(uuid.uuid4()),
-        email=f"customer{number}@mail.example",
-        phone="" if number % 3 == 2 else f"+1202555{number:04d}",
-        devices=tuple(f"device-{number}-{n}" for n in range(devices)),
-    )
 
 
 @contextmanager

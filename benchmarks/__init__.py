@@ -1,0 +1,1 @@
+"""The measurements of script/bench: how fast the product is, and what that costs."""
