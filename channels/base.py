@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 BREAKER_OPEN = "breaker open"
 RATE_LIMIT = "rate limit"
 ASKED_TO_WAIT = "asked to wait"
+BUSY = "provider busy"
 HAND_OVER = 2.5  # seconds after which no further provider is asked: two calls then still fit into a slice
 
 
@@ -63,8 +64,8 @@ Outcome: TypeAlias = Receipt | ChannelError
 class Permit:
     """Leave to hand over `granted` messages now. With less than was wanted, asking again pays after `wait` seconds.
 
-    `reason` says why not all were granted: "breaker open", "rate limit" or "asked to wait". `trial`: the provider is
-    tried again after it failed, and what fails now costs a message none of its tries.
+    `reason` says why not all were granted: "breaker open", "rate limit", "asked to wait" or "provider busy". `trial`:
+    the provider is tried again after it failed, and what fails now costs a message none of its tries.
     """
 
     granted: int
@@ -165,7 +166,7 @@ class Channel:
                 break
             answers, permit = self._through(provider, [messages[i] for i in waiting], permit)
             outcomes.update(zip(waiting, answers, strict=False))
-            if permit.reason in (RATE_LIMIT, ASKED_TO_WAIT):
+            if permit.reason in (RATE_LIMIT, ASKED_TO_WAIT, BUSY):
                 outcomes = {**{i: _not_now(permit) for i in waiting[len(answers) :]}, **outcomes}
             waiting = [i for i in waiting if i not in outcomes or isinstance(outcomes[i], ProviderUnavailable)]
             permit = None
@@ -180,11 +181,14 @@ class Channel:
             return provider.send(messages), Permit(len(messages))
         if permit:
             gate.spend(len(messages) - permit.granted)
-            answers = provider.send(messages)
         elif (permit := gate.permit(len(messages))).granted:
-            answers = provider.send(messages[: permit.granted])
+            messages = messages[: permit.granted]
         else:
             return [], permit
+        try:
+            answers = provider.send(messages)
+        finally:
+            gate.leave()
         self._last.recovered |= gate.record(answers, permit)
         return answers, permit
 

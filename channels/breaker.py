@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 
 WINDOW = 10  # seconds that are looked back on
 CALLS = 5  # in the window, before anything is concluded from it
-IN_A_ROW = 10  # failures without a success between: open, however good the window was before
+IN_A_ROW = 10  # failures since the last second with a success: open, however good the window was before …
+SILENT = (3, 4)  # … as are so many failures, when the last success is so many seconds ago: it does not answer
 RATE = 0.5  # of them failed: open; of them were rate limited: pause
 OPEN_FOR = (5.0, 10.0, 20.0)  # seconds; the n-th opening in a row, the last one for all further
 TRIALS = 3  # sends at a time while half open, and successes that close
@@ -65,7 +66,6 @@ class Status:
     since: float = 0.0
     reason: str = ""
     buckets: tuple[Bucket, ...] = ()
-    in_a_row: int = 0  # failures since the last success
     openings: int = 0  # in a row, without a closing between them
     open_until: float = 0.0
     trials: int = 0  # under way
@@ -135,14 +135,15 @@ def _count(was: Status, tally: Tally, now: float) -> Status:
     counted = {bucket[0]: bucket for bucket in was.buckets if bucket[0] > second - WINDOW}
     _, ok, failed, limited = counted.get(second, (second, 0, 0, 0))
     counted[second] = (second, ok + tally.ok, failed + tally.failed, limited + tally.limited)
-    in_a_row = 0 if tally.ok else was.in_a_row + tally.failed
-    return replace(was, buckets=tuple(counted.values()), in_a_row=in_a_row)
+    return replace(was, buckets=tuple(counted.values()))
 
 
 def _judge_window(was: Status, tally: Tally, now: float) -> Status:
     ok, failed, limited = was.counts(now)
-    if was.in_a_row >= IN_A_ROW:
-        return _open(was, f"{was.in_a_row} calls in a row failed", now)
+    last_ok = max((second for second, succeeded, _, _ in was.buckets if succeeded), default=int(now))
+    in_a_row = sum(bucket[2] for bucket in was.buckets if bucket[0] > last_ok)
+    if in_a_row >= IN_A_ROW or (in_a_row >= SILENT[0] and int(now) - last_ok >= SILENT[1]):
+        return _open(was, f"{in_a_row} calls in a row failed", now)
     if ok + failed >= CALLS and failed >= RATE * (ok + failed):
         return _open(was, f"{failed} of {ok + failed} calls failed in {WINDOW} s", now)
     calls = ok + failed + limited

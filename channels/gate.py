@@ -1,4 +1,7 @@
-"""The gate before a provider: its breaker and its rate limit together. The registry gives each remote provider one."""
+"""The gate before a provider: its breaker, its slots and its rate limit together.
+
+The registry gives each remote provider one.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ from dataclasses import dataclass, replace
 from django.apps import apps
 from django.db import Error, transaction
 
-from channels.base import RATE_LIMIT, Outcome, Permit
+from channels.base import BUSY, RATE_LIMIT, Outcome, Permit
 from channels.breaker import Breaker, State, Status, Tally
 from channels.limiter import Limiter
+from channels.slots import REST, Slots
 
 log = logging.getLogger(__name__)
 
@@ -38,26 +42,44 @@ class Gate:
     def __init__(self, channel: str, provider: str, rate: int = 0) -> None:
         self.channel, self.provider, self.rate = channel, provider, rate
         name = f"{channel}:{provider}"
-        self._breaker, self._limiter = Breaker(name), Limiter(name, rate)
+        self._breaker, self._slots, self._limiter = Breaker(name), Slots(name), Limiter(name, rate)
 
     def permit(self, wanted: int, *, urgent: bool = True) -> Permit:
         """How many of `wanted` messages may go to the provider now."""
         permit, changed = self._breaker.leave(wanted)
         self._tell(changed)
+        if permit.granted:
+            permit = self._narrow(permit, urgent=urgent)
+        return replace(permit, provider=self.provider)
+
+    def _narrow(self, permit: Permit, *, urgent: bool) -> Permit:
+        if not self._slots.take():
+            self._give_back_trials(permit, permit.granted)
+            return Permit(0, REST, BUSY)
         granted, wait = self._limiter.take(permit.granted, urgent=urgent)
         if granted < permit.granted:
-            self.give_back(replace(permit, granted=permit.granted - granted))
+            self._give_back_trials(permit, permit.granted - granted)
             permit = replace(permit, granted=granted, wait=wait, reason=RATE_LIMIT)
-        return replace(permit, provider=self.provider)
+        if not granted:
+            self.leave()
+        return permit
 
     def spend(self, more: int) -> None:
         """Count messages that go beyond the permit, where there is room: one delivery may be several."""
         self._limiter.take(max(more, 0))
 
+    def leave(self) -> None:
+        """This process is no longer at the provider, whatever came of it."""
+        self._slots.give_back()
+
     def give_back(self, permit: Permit) -> None:
-        """A trial that was granted and not made: another one may make it at once."""
+        """Leave that was granted and not used: another one may have it at once."""
+        self.leave()
+        self._give_back_trials(permit, permit.granted)
+
+    def _give_back_trials(self, permit: Permit, number: int) -> None:
         if permit.trial:
-            self._breaker.judge(Tally(), permit.granted)
+            self._breaker.judge(Tally(), number)
 
     def record(self, outcomes: Sequence[Outcome], permit: Permit) -> bool:
         """Learn from what came of a permit's messages. True when this closed the breaker."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from celery import Celery
 from celery.signals import task_prerun, worker_init, worker_process_init
 from django.db import close_old_connections, connection
 
-from channels import registry
+from channels import registry, slots
 from config.consumer import Broker, Pulse
 from notifier.render import precompile
 
@@ -33,9 +34,10 @@ app.steps["consumer"].add(Pulse)
 
 
 @worker_init.connect
-def compile_templates(**_: object) -> None:
-    """In the main process: a child that is replaced (W8) has them with the fork."""
+def prepare(sender: Any, **_: object) -> None:
+    """In the main process: a child that is replaced (W8) has it all with the fork."""
     precompile()
+    slots.share(sender.concurrency if isinstance(sender.concurrency, int) else os.cpu_count() or 1)
 
 
 @worker_process_init.connect

@@ -81,6 +81,25 @@ def test_failures_that_left_the_window_do_not_count() -> None:
     assert later.counts(NOW + 20) == (0, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("failed", "after", "state"),
+    [(9, 1, State.CLOSED), (10, 1, State.OPEN), (2, 5, State.CLOSED), (3, 3, State.CLOSED), (3, 4, State.OPEN)],
+)
+def test_good_times_do_not_hide_that_it_stopped_answering(failed: int, after: int, state: State) -> None:
+    was = judge(Status(), Tally(ok=500), NOW)
+    status = judge(was, Tally(failed=failed), NOW + after)
+    assert status.state == state
+    if state == State.OPEN:
+        assert status.reason == f"{failed} calls in a row failed"
+
+
+def test_a_success_between_ends_the_row() -> None:
+    status = judge(judge(Status(), Tally(ok=500), NOW), Tally(failed=9), NOW + 1)
+    status = judge(status, Tally(ok=1, failed=9), NOW + 2)
+    assert status.state == State.CLOSED
+    assert judge(status, Tally(failed=9), NOW + 3).state == State.CLOSED
+
+
 def test_open_hears_nothing_until_it_is_half_open() -> None:
     assert judge(OPEN, Tally(ok=9), NOW + 1) == OPEN
     assert judge(OPEN, Tally(ok=9), NOW + 1, trials=3) == OPEN
