@@ -87,7 +87,7 @@ class Faults:
 
     def strike(self, provider: str, addresses: Collection[str], operation: str = "create") -> Fault | None:
         """The fault that hits this call, counted; None for a call that goes well."""
-        fault = self._find(provider, (*addresses, ""), operation)
+        fault = self._find(provider, (*addresses, ""), operation) if self._faults else None
         if fault is None or random.random() >= fault.error_rate:  # noqa: S311 - chance, not secrecy
             return None
         if fault.times is not None:
