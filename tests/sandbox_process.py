@@ -51,7 +51,8 @@ class Sandbox:
 def running() -> Iterator[Sandbox]:
     """Start it, wait until it answers, and stop it at the end."""
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "sandbox.app:app", "--port", str(port), "--log-level", "warning"]
+    options = ["--port", str(port), "--log-level", "warning", "--no-access-log"]
+    command = [sys.executable, "-m", "uvicorn", "sandbox.app:app", *options]
     with subprocess.Popen(command) as process:
         try:
             sandbox = Sandbox(f"http://127.0.0.1:{port}")
