@@ -7,18 +7,18 @@ another sender; any other token that is not empty is a device.
 from __future__ import annotations
 
 import json
-import uuid
+import os
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from sandbox import credentials
-from sandbox.provider import Provider, Refusal, bearer, decode, envelope, number, text, texts
+from sandbox.provider import Call, Provider, Refusal, envelope, login, number, text, texts
 from sandbox.store import Message
 
 PAYLOAD_LIMIT = 4_096  # bytes of notification and data together
+PAYLOAD = json.JSONEncoder(ensure_ascii=False)  # how they are measured
 FIELDS = {
     "name",
     "data",
@@ -56,11 +56,10 @@ class Fcm(Provider):
     name = "fcm"
     accepted_status = 200
 
-    def read(self, request: Request, body: bytes) -> tuple[Any, list[Message]]:
-        call = decode(body)
-        message = call.get("message") if isinstance(call, dict) else None
+    def read(self, call: Call) -> list[Message]:
+        message = call.content.get("message") if isinstance(call.content, dict) else None
         if not isinstance(message, dict):
-            return call, []
+            return []
         data = texts(message.get("data"))
         push = Message(
             provider=self.name,
@@ -73,20 +72,20 @@ class Fcm(Provider):
             title=text(message, "notification", "title"),
             body=text(message, "notification", "body"),
             data=data,
-            **envelope(request),
+            **envelope(call.headers),
         )
-        return call, [push]
+        return [push]
 
-    def check(self, request: Request, call: Any) -> None:
-        if bearer(request) != credentials.FCM_ACCESS_TOKEN:
+    def check(self, call: Call) -> None:
+        if login(call.headers, "bearer") != credentials.FCM_ACCESS_TOKEN:
             raise Refusal(self.complain(401))
-        if request.path_params["project"] != credentials.FCM_PROJECT_ID:
+        if call.path["project"] != credentials.FCM_PROJECT_ID:
             raise Refusal(_error(403, "Permission 'cloudmessaging.messages.create' denied on resource.", code=""))
-        if not isinstance(call, dict):
+        if not isinstance(call.content, dict):
             raise Refusal(_error(400, "Invalid JSON payload received. Unexpected token.", code=""))
-        _check_shape(call)
-        _check_target(call["message"])
-        _check_token(call["message"].get("token"))
+        _check_shape(call.content)
+        _check_target(call.content["message"])
+        _check_token(call.content["message"].get("token"))
 
     def accept(self, messages: list[Message], reference: str) -> Response:  # noqa: ARG002
         return JSONResponse({"name": reference})
@@ -95,7 +94,7 @@ class Fcm(Provider):
         return _error(status, code=code or None)
 
     def reference(self) -> str:
-        return f"projects/{credentials.FCM_PROJECT_ID}/messages/0:{uuid.uuid4().hex}"
+        return f"projects/{credentials.FCM_PROJECT_ID}/messages/0:{os.urandom(16).hex()}"
 
 
 def _error(status: int, message: str = "", code: str | None = None) -> JSONResponse:
@@ -129,7 +128,7 @@ def _check_target(message: Mapping[str, Any]) -> None:
         raise Refusal(_error(400, "Recipient of the message is not set."))
     if len(targets) > 1:
         raise Refusal(_error(400, "Exactly one of token, topic or condition may be set.", code=""))
-    payload = json.dumps([message.get("notification", {}), message.get("data", {})], ensure_ascii=False)
+    payload = PAYLOAD.encode([message.get("notification", {}), message.get("data", {})])
     if len(payload.encode()) > PAYLOAD_LIMIT:
         raise Refusal(_error(400, "Android message is too big"))
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import orjson
+from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sandbox.faults import Cut, Fault, Faults
+from sandbox.faults import Cut, Fault
 from sandbox.store import Message, Store
 
 IDEMPOTENCY_HEADERS = ("idempotency-key", "i-twilio-idempotency-token", "x-idempotency-key")
@@ -29,8 +29,17 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not a mistake of ours
         self.answer = answer
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What came in: the path's parameters, the headers (names in lower case) and what `parse` made of the body."""
+
+    path: Mapping[str, str]
+    headers: Mapping[str, str]
+    content: Any
+
+
 class Provider:
-    """One service. The flow is `receive`; a service says how it reads, checks, accepts and complains."""
+    """One service. The flow is `receive`; a service says how it parses, reads, checks, accepts and complains."""
 
     name: ClassVar[str]
     accepted_status: ClassVar[int]
@@ -38,11 +47,15 @@ class Provider:
     def __init__(self) -> None:
         self._answers: OrderedDict[str, Response] = OrderedDict()
 
-    def read(self, request: Request, body: bytes) -> tuple[Any, list[Message]]:
-        """The parsed body, and the messages in it so far as they can be made out. Never raises."""
+    def parse(self, body: bytes) -> Any:
+        """The body as the service reads it: JSON, unless it says otherwise. Never raises."""
+        return decode(body)
+
+    def read(self, call: Call) -> list[Message]:
+        """The messages in a call so far as they can be made out. Never raises."""
         raise NotImplementedError
 
-    def check(self, request: Request, call: Any) -> None:
+    def check(self, call: Call) -> None:
         """Raise Refusal for what the service would not take."""
         raise NotImplementedError
 
@@ -60,32 +73,34 @@ class Provider:
 
     async def receive(self, request: Request) -> Response:
         """The endpoint: the service's answer, or what the fault in force makes of it."""
-        faults: Faults = request.app.state.faults
-        call, messages = self.read(request, await request.body())
-        fault = faults.strike(self.name, {message.to for message in messages})
+        state: State = request.app.state
+        headers = dict(request.headers.items())  # Starlette's object walks over all of them for each look-up
+        call = Call(request.path_params, headers, self.parse(await request.body()))
+        messages = self.read(call)
+        fault = state.faults.strike(self.name, {message.to for message in messages})
         if fault is None:
-            return self._answer(request, call, messages)
+            return self._answer(state, call, messages)
         if fault.mode == "latency":
-            await request.app.state.store.pause(fault.latency)
+            await state.store.pause(fault.latency)
         if fault.accepts:
-            answer = self._answer(request, call, messages)
+            answer = self._answer(state, call, messages)
             return answer if fault.mode == "latency" else self.spoil(fault)
-        request.app.state.store.add(messages, accepted=False, status=_status(fault))
+        state.store.add(messages, accepted=False, status=_status(fault))
         return self.spoil(fault)
 
-    def _answer(self, request: Request, call: Any, messages: list[Message]) -> Response:
-        store: Store = request.app.state.store
-        key = idempotency_key(request)
-        if request.app.state.faults.deduplicate and key in self._answers:
+    def _answer(self, state: State, call: Call, messages: list[Message]) -> Response:
+        store: Store = state.store
+        key = idempotency_key(call.headers)
+        if state.faults.deduplicate and key in self._answers:
             return self._answers[key]
         try:
-            self.check(request, call)
+            self.check(call)
         except Refusal as refusal:
             store.add(messages, accepted=False, status=refusal.answer.status_code)
             return refusal.answer
         reference = self.reference()
-        named = [replace(message, provider_message_id=reference) for message in messages]
-        answer = self.accept(store.add(named, accepted=True, status=self.accepted_status), reference)
+        kept = store.add(messages, accepted=True, status=self.accepted_status, provider_message_id=reference)
+        answer = self.accept(kept, reference)
         if key:
             self._remember(key, answer)
         return answer
@@ -112,8 +127,8 @@ def _status(fault: Fault) -> int:
     return {"status": fault.status, "rate_limit": 429}.get(fault.mode, 0)
 
 
-def idempotency_key(request: Request) -> str:
-    return next((request.headers[name] for name in IDEMPOTENCY_HEADERS if name in request.headers), "")
+def idempotency_key(headers: Mapping[str, str]) -> str:
+    return next((headers[name] for name in IDEMPOTENCY_HEADERS if name in headers), "")
 
 
 def number(value: str) -> int | None:
@@ -121,32 +136,22 @@ def number(value: str) -> int | None:
     return int(value) if value.isdecimal() else None
 
 
-def envelope(request: Request) -> dict[str, Any]:
-    """The fields of a Message that come from the request itself."""
-    headers = {name: request.headers[name] for name in HEADERS_OF_INTEREST if name in request.headers}
-    return {"headers": headers, "idempotency_key": idempotency_key(request)}
+def envelope(headers: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of a Message that come from the call's headers."""
+    kept = {name: headers[name] for name in HEADERS_OF_INTEREST if name in headers}
+    return {"headers": kept, "idempotency_key": idempotency_key(headers)}
 
 
-def bearer(request: Request) -> str:
-    """The bearer token of a request; empty without one."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
-
-
-def basic(request: Request) -> tuple[str, str]:
-    """User and password of a request; both empty without them."""
-    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
-    try:
-        user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
-    except ValueError:
-        return "", ""
-    return (user, password) if scheme.lower() == "basic" else ("", "")
+def login(headers: Mapping[str, str], scheme: str) -> str:
+    """What the Authorization header holds for a scheme (`bearer`, `basic`), still encoded; empty without it."""
+    given, _, value = headers.get("authorization", "").partition(" ")
+    return value.strip() if given.lower() == scheme else ""
 
 
 def decode(body: bytes) -> Any:
     """A JSON body, None where it is none."""
     try:
-        return json.loads(body)
+        return orjson.loads(body)
     except ValueError:
         return None
 

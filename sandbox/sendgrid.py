@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from sandbox import credentials
-from sandbox.provider import Provider, Refusal, bearer, decode, envelope, number, text, texts
+from sandbox.provider import Call, Provider, Refusal, envelope, login, number, text, texts
 from sandbox.store import Message
 
 ADDRESS = re.compile(r"[^@\s,;<>\"]+@[^@\s,;<>\"]+\.[^@\s,;<>\".]+")
@@ -53,22 +52,22 @@ class SendGrid(Provider):
     name = "sendgrid"
     accepted_status = 202
 
-    def read(self, request: Request, body: bytes) -> tuple[Any, list[Message]]:
-        call = decode(body)
-        people = call.get("personalizations") if isinstance(call, dict) else None
+    def read(self, call: Call) -> list[Message]:
+        people = call.content.get("personalizations") if isinstance(call.content, dict) else None
         if not isinstance(people, list):
-            return call, []
-        mails = [_mail(call, person, envelope(request)) for person in people if isinstance(person, dict)]
-        return call, [mail for group in mails for mail in group]
+            return []
+        facts = envelope(call.headers)
+        mails = [_mail(call.content, person, facts) for person in people if isinstance(person, dict)]
+        return [mail for group in mails for mail in group]
 
-    def check(self, request: Request, call: Any) -> None:
-        if bearer(request) != credentials.SENDGRID_API_KEY:
+    def check(self, call: Call) -> None:
+        if login(call.headers, "bearer") != credentials.SENDGRID_API_KEY:
             raise Refusal(self.complain(401))
-        if not isinstance(call, dict):
+        if not isinstance(call.content, dict):
             raise Refusal(_error(400, "Bad Request"))
-        for field, message in _faults_of(call):
+        for field, message in _faults_of(call.content):
             raise Refusal(_error(400, message, field))
-        if text(call, "from", "email").startswith(UNVERIFIED):
+        if text(call.content, "from", "email").startswith(UNVERIFIED):
             raise Refusal(_error(403, "The from address does not match a verified Sender Identity.", "from"))
 
     def accept(self, messages: list[Message], reference: str) -> Response:  # noqa: ARG002

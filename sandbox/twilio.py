@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import uuid
+import base64
+import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
 from itertools import islice
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
+import orjson
 import phonenumbers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from yarl import URL
 
 from sandbox import credentials
 from sandbox.faults import Faults
-from sandbox.provider import Provider, Refusal, basic, envelope, number
+from sandbox.provider import Call, Provider, Refusal, envelope, login, number
 from sandbox.store import Message, Store
 
+LOGIN = base64.b64encode(f"{credentials.TWILIO_ACCOUNT_SID}:{credentials.TWILIO_AUTH_TOKEN}".encode()).decode()
 BODY_LIMIT = 1_600  # characters
 PAGE_SIZE = 50
 PAGE_LIMIT = 1_000
@@ -59,9 +63,12 @@ class Twilio(Provider):
     name = "twilio"
     accepted_status = 201
 
-    def read(self, request: Request, body: bytes) -> tuple[Any, list[Message]]:
-        form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
-        callback = dict(parse_qsl(urlsplit(form.get("StatusCallback", "")).query))
+    def parse(self, body: bytes) -> dict[str, str]:
+        return fields(body.decode(errors="replace"))
+
+    def read(self, call: Call) -> list[Message]:
+        form = call.content
+        callback = fields(urlsplit(form.get("StatusCallback", "")).query)
         message = Message(
             provider=self.name,
             channel="SMS",
@@ -73,18 +80,19 @@ class Twilio(Provider):
             order_id=callback.get("order_id", ""),
             body=form.get("Body", ""),
             data={"status_callback": form.get("StatusCallback", "")},
-            **envelope(request),
+            **envelope(call.headers),
         )
-        return form, [message]
+        return [message]
 
-    def check(self, request: Request, call: Any) -> None:
-        self._authenticate(request)
-        for code in _faults_of(call):
-            facts = {name: call.get(field, "") for name, field in FACTS.items()}
+    def check(self, call: Call) -> None:
+        self._authenticate(call.path, call.headers)
+        for code in _faults_of(call.content):
+            facts = {name: call.content.get(field, "") for name, field in FACTS.items()}
             raise Refusal(_error(400, code, facts))
 
     def accept(self, messages: list[Message], reference: str) -> Response:  # noqa: ARG002
-        return JSONResponse(_resource(messages[0]) | {"status": "queued", "date_sent": None}, 201)
+        resource = _resource(messages[0]) | {"status": "queued", "date_sent": None}
+        return Response(orjson.dumps(resource), 201, media_type="application/json")
 
     def complain(self, status: int, code: str = "") -> Response:
         answer = _error(status, int(code) if code.isdecimal() else STATUS_CODES.get(status, 20001), {})
@@ -93,7 +101,7 @@ class Twilio(Provider):
         return answer
 
     def reference(self) -> str:
-        return f"SM{uuid.uuid4().hex}"
+        return f"SM{os.urandom(16).hex()}"
 
     async def listing(self, request: Request) -> Response:
         """GET Messages.json: the accepted messages, newest first, filtered by To, From and DateSent."""
@@ -107,7 +115,7 @@ class Twilio(Provider):
 
     def _list(self, request: Request) -> Response:
         try:
-            self._authenticate(request)
+            self._authenticate(request.path_params, request.headers)
             query = request.query_params
             size = min(int(query.get("PageSize", PAGE_SIZE)), PAGE_LIMIT)
             page = int(query.get("Page", 0))
@@ -122,7 +130,7 @@ class Twilio(Provider):
     async def fetch(self, request: Request) -> Response:
         """GET Messages/{sid}.json."""
         try:
-            self._authenticate(request)
+            self._authenticate(request.path_params, request.headers)
         except Refusal as refusal:
             return refusal.answer
         sid = request.path_params["message"]
@@ -132,10 +140,14 @@ class Twilio(Provider):
         message = next(found, None)
         return JSONResponse(_resource(message)) if message else self.complain(404)
 
-    def _authenticate(self, request: Request) -> None:
-        account = (credentials.TWILIO_ACCOUNT_SID, credentials.TWILIO_AUTH_TOKEN)
-        if basic(request) != account or request.path_params["account"] != account[0]:
+    def _authenticate(self, path: Mapping[str, str], headers: Mapping[str, str]) -> None:
+        if login(headers, "basic") != LOGIN or path["account"] != credentials.TWILIO_ACCOUNT_SID:
             raise Refusal(self.complain(401))
+
+
+def fields(form: str) -> dict[str, str]:
+    """The fields of a form or of a URL's query, by yarl's parser: urllib's takes five times as long."""
+    return dict(URL.build(query_string=form, encoded=True).query.items())
 
 
 FACTS = {"to": "To", "sender": "From", "callback": "StatusCallback"}
@@ -210,11 +222,17 @@ def _moment(message: Message) -> datetime:
     return datetime.fromtimestamp(message.received_at / 1_000, UTC)
 
 
+@lru_cache(maxsize=1_000)
+def _date(second: int) -> str:
+    """A second since 1970 as Twilio writes it."""
+    return format_datetime(datetime.fromtimestamp(second, UTC))
+
+
 def _resource(message: Message) -> dict[str, Any]:
     """The JSON of a message as Twilio shows it; it never shows the StatusCallback."""
     account = credentials.TWILIO_ACCOUNT_SID
     uri = f"/2010-04-01/Accounts/{account}/Messages/{message.provider_message_id}"
-    date = format_datetime(_moment(message))
+    date = _date(message.received_at // 1_000)
     service = message.from_ if message.from_.startswith("MG") else None
     return {
         "account_sid": account,

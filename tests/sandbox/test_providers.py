@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import google.auth.transport.requests
 import pytest
 from google.oauth2 import service_account
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from sandbox import credentials
+from sandbox.provider import login
+from sandbox.twilio import fields
 from tests.sandbox.conftest import ACCOUNT, MAIL, PUSH, TEXT, Client, twilio_login
 
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
@@ -115,6 +119,26 @@ def test_twilio_wants_its_credentials(sandbox: Client) -> None:
     assert (answer.status, answer.json()["code"]) == (401, 20003)
     assert sandbox.call("GET", f"{ACCOUNT}/Messages.json", Authorization="Basic %%").status == 401
     assert sandbox.call("GET", f"{ACCOUNT}/Messages/SM1.json").status == 401
+
+
+@pytest.mark.parametrize(
+    ("header", "scheme", "found"),
+    [
+        ("Bearer a b", "bearer", "a b"),
+        ("BASIC  eA== ", "basic", "eA=="),
+        ("Basic eA==", "bearer", ""),
+        ("", "basic", ""),
+    ],
+)
+def test_a_login_is_found_by_its_scheme(header: str, scheme: str, found: str) -> None:
+    assert login({"authorization": header} if header else {}, scheme) == found
+
+
+@given(st.text("ab=&%+;#?24cCfF\ufffdé€", max_size=40))
+@example("a=%C3%A4+b&a=2&&b&=c&d=%")
+@example("a=%ff&b=%e2%82&c=%F0%9F%98%80&d=%0A%00")
+def test_a_form_is_read_as_pythons_own_library_does(form: str) -> None:
+    assert fields(form) == dict(parse_qsl(form, keep_blank_values=True))
 
 
 def test_texts_are_listed_by_recipient_and_day_in_pages(sandbox: Client) -> None:
