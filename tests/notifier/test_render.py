@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import Markup
 from pytest_django import Settings
 
 from notifier import formats
@@ -370,3 +371,33 @@ def test_text(value: object, limit: int | None, shown: str) -> None:
 
 def test_gsm() -> None:
     assert formats.gsm("\u201cA\u201d\u00a0\u2013 it\u2019s\n2:30\u202fPM\u2026") == '"A" - it\'s 2:30 PM...'
+
+
+class TestFormatsKept:
+    """What Babel made is kept; values that are equal and look unlike must not be taken for each other."""
+
+    @pytest.mark.parametrize(
+        ("total", "shown"), [(0, "€0.00"), ("-0", "-€0.00"), (0.0, "€0.00"), ("1", "€1.00"), (1.0, "€1.00")]
+    )
+    def test_money_by_its_sign(self, total: object, shown: str) -> None:
+        assert formats.money({"locale": "en"}, total, "EUR") == shown  # type: ignore[arg-type]
+
+    def test_each_locale_and_form_for_itself(self) -> None:
+        shown = [
+            formats.day({"locale": locale, "time_zone": "UTC"}, "2026-12-01", form)  # type: ignore[arg-type]
+            for locale in ("en", "de")
+            for form in ("full", "short")
+        ]
+        assert shown == ["Tuesday, December 1, 2026", "12/1/26", "Dienstag, 1. Dezember 2026", "01.12.26"]
+
+    def test_midnight_and_after(self) -> None:
+        context: Any = {"locale": "zh-Hant", "time_zone": "UTC"}
+        midnight, after = (formats.when(context, f"2026-12-01T00:00:{second}Z") for second in ("00", "01"))
+        assert midnight != after  # it has a name of its own in this locale
+
+
+def test_lines_and_facts_of_markup_are_markup() -> None:
+    [line] = formats.lines(Markup("\n &lt;a: b&gt; \n"))
+    [fact] = formats.facts(Markup("\n &lt;a : b&gt; \nempty:\n"))
+    assert (line, fact) == ("&lt;a: b&gt;", ("&lt;a", "b&gt;"))
+    assert {type(value) for value in (line, *fact)} == {Markup}
