@@ -72,7 +72,7 @@ def number(value: object) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, WRITTEN):
         return None
     try:
-        result = Decimal(str(value).strip())
+        result = value if isinstance(value, Decimal) else Decimal(str(value).strip())
     except (DecimalException, ValueError):  # ValueError: an int too long to be written out
         return None
     if not result.is_finite() or abs(result) >= LARGEST:
