@@ -11,7 +11,9 @@ Values are escaped in html parts. Templates run sandboxed: they cannot reach Pyt
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache
@@ -21,11 +23,21 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.signals import setting_changed
-from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, TemplateNotFound, Undefined
+from jinja2 import (
+    Environment,
+    FileSystemLoader,
+    StrictUndefined,
+    Template,
+    TemplateError,
+    TemplateNotFound,
+    Undefined,
+    nodes,
+)
 from jinja2.exceptions import SecurityError, TemplateSyntaxError, UndefinedError
 from jinja2.runtime import Context, new_context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
+from jinja2.visitor import NodeTransformer
 from markupsafe import Markup
 
 from notifier import formats
@@ -105,8 +117,49 @@ class _Environment(ImmutableSandboxedEnvironment):
     def getitem(self, obj: Any, argument: Any) -> Any | Undefined:
         return self._key(obj, argument) if isinstance(obj, MAPPING) else super().getitem(obj, argument)
 
+    def compile(self, source: str | nodes.Template, *args: Any, **options: Any) -> Any:
+        tree = self.parse(source, *args) if isinstance(source, str) else source
+        return super().compile(_Constants(tree, self).folded(), *args, **options)
+
     def _key(self, obj: Mapping[Any, Any], key: Any) -> Any | Undefined:
         return obj[key] if key in obj else self.undefined(obj=obj, name=key)
+
+
+class _Constants(NodeTransformer):
+    """Puts into a template what is the same in every message, so that it is looked up and escaped but once, here.
+
+    That is the shop (a change of settings.SHOP compiles anew), and what a layout sets to a text at its top.
+    """
+
+    def __init__(self, tree: nodes.Template, environment: Environment) -> None:
+        self.tree, self.environment = tree, environment
+        self.assigned = Counter(name.name for name in tree.find_all(nodes.Name) if name.ctx != "load")
+        self.texts: dict[str, str] = {}
+
+    def folded(self) -> nodes.Template:
+        is_layout = self.tree.find(nodes.Block) is None  # a block is rendered without what stands above it
+        for place, node in enumerate(self.tree.body):
+            self.tree.body[place] = self.visit(node)
+            if is_layout and isinstance(node, nodes.Assign):
+                self._keep(node)
+        return self.tree
+
+    def _keep(self, node: nodes.Assign) -> None:
+        name, value = node.target, node.node
+        if isinstance(name, nodes.Name) and self.assigned[name.name] == 1 and isinstance(value, nodes.Expr):
+            with suppress(nodes.Impossible):
+                known = value.as_const(nodes.EvalContext(self.environment))
+                if type(known) is str:
+                    self.texts[name.name] = known
+
+    def visit_Getattr(self, node: nodes.Getattr) -> nodes.Node:  # noqa: N802 - Jinja's name
+        shop = isinstance(node.node, nodes.Name) and node.node.name == "shop" and not self.assigned["shop"]
+        value = settings.SHOP.get(node.attr) if shop else None
+        return nodes.Const(value, lineno=node.lineno) if isinstance(value, str) else self.generic_visit(node)
+
+    def visit_Name(self, node: nodes.Name) -> nodes.Node:  # noqa: N802
+        known = node.ctx == "load" and node.name in self.texts
+        return nodes.Const(self.texts[node.name], lineno=node.lineno) if known else node
 
 
 @cache
@@ -142,8 +195,8 @@ class _Message:
 
     def _laid_out(self, layout: Template, format_: str) -> str:
         if format_ not in self.blocks:
-            names = _blocks(self.file, self.channel, format_)
-            self.blocks[format_] = {name: self._block(name, format_) for name in names}
+            found = _blocks(self.file, self.channel, format_)
+            self.blocks[format_] = {name: self._shown(template, name, format_) for name, template in found.items()}
         context = _context(layout, {**self.variables, "message": self.blocks[format_]})
         return "".join(layout.root_render_func(context))
 
@@ -151,6 +204,9 @@ class _Message:
         template = _blocks(self.file, self.channel, format_).get(name)
         if template is None:
             raise TemplateNotFound(f"block {name}")
+        return self._shown(template, name, format_)
+
+    def _shown(self, template: Template, name: str, format_: str) -> str:
         if template not in self.contexts:
             self.contexts[template] = _context(template, self.variables)
         shown = "".join(template.blocks[name](self.contexts[template])).strip()
@@ -208,24 +264,34 @@ def _problems(name: str, channel: str, parts: Mapping[str, str]) -> list[str]:
 
 
 def _variables(context: MessageContext, message_file: str) -> dict[str, Any]:
-    """The names that a template sees. A text in another language than the recipient's has its own formats."""
-    language = _locale_of(message_file)
-    same = formats.babel_locale(context.locale).language == formats.babel_locale(language).language
-    order_url = str(settings.SHOP.get("order_url", "")).replace("{orderId}", quote(context.order_id, safe=""))
+    """The names that a template sees."""
     return {
         **_environment("text").globals,  # both formats have the same
         "shop": settings.SHOP,
         "order_id": formats.one_line(context.order_id),
-        "order_url": formats.web_url(order_url),
+        "order_url": _order_url(context.order_id),
         "metadata": context.metadata,
         "recorded_at": context.recorded_at,
         "event_id": str(context.event_id),
-        "language": language,
-        "locale": context.locale if same else language,
+        "language": _locale_of(message_file),
+        "locale": _formats_of(context.locale, _locale_of(message_file)),
         "time_zone": context.time_zone,
     }
 
 
+def _order_url(order_id: str) -> str:
+    pattern = str(settings.SHOP.get("order_url", ""))
+    return formats.web_url(pattern.replace("{orderId}", quote(order_id, safe=""))) if pattern else ""
+
+
+@lru_cache(maxsize=4096)
+def _formats_of(locale: str, language: str) -> str:
+    """The recipient's formats; a text in another language than theirs has its own."""
+    same = formats.babel_locale(locale).language == formats.babel_locale(language).language
+    return locale if same else language
+
+
+@lru_cache(maxsize=4096)
 def _locale_of(message_file: str) -> str:
     return message_file.split(".")[-2]
 
@@ -236,7 +302,7 @@ def _tidy(shown: str) -> str:
 
 
 def _forget(*, setting: str, **_: object) -> None:
-    if setting in {"MESSAGE_TEMPLATE_DIRS", "DEFAULT_LOCALE"}:
+    if setting in {"MESSAGE_TEMPLATE_DIRS", "DEFAULT_LOCALE", "SHOP"}:
         for kept in (_environment, _blocks, _layout, _find):
             kept.cache_clear()
 

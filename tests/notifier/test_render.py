@@ -290,6 +290,34 @@ class TestRules:
         assert render("TOY", {"whole": "text"}, "ORDER_SHIPPED", message(locale="de")) == {"whole": "A, Tschüs"}
 
     @pytest.mark.parametrize(
+        ("source", "shown"),
+        [
+            ("{% set a = 'x' %}{{ a }}{% set b = a ~ '<' %}{{ b }}", "xx&lt;"),
+            ("{% set a = 'x' %}{% for i in 'pq' %}{{ a }}{{ i }}{% endfor %}", "xpxq"),
+            ("{% set a = 'x' %}{{ a }}{% set a = 'y' %}{{ a }}", "xy"),
+            ("{% set a = 'x' %}{% if not metadata.b %}{% set a = 'y' %}{% endif %}{{ a }}", "y"),
+            ("{% set a = '<'|safe %}{{ a }}{% set a, b = 'p', 'q' %}{{ a }}{{ b }}", "<pq"),
+            (
+                "{{ shop.name }}{{ shop['name'] }}{% if shop.url %}-{% endif %}{{ shop.name|upper }}",
+                "A&amp;BA&amp;BA&amp;B",
+            ),
+            ("{% for shop in metadata.shops %}{{ shop.name }}{% endfor %}", "other"),
+        ],
+    )
+    def test_what_is_the_same_in_every_message(
+        self, templates: Callable[[Mapping[str, str]], None], settings: Settings, source: str, shown: str
+    ) -> None:
+        settings.SHOP = {"name": "A&B", "url": ""}
+        templates({"ORDER_SHIPPED/TOY.en.j2": "{% block a %}{% endblock %}", "layouts/TOY.whole.j2": source})
+        context = message({"shops": [{"name": "other"}]})
+        assert render("TOY", {"whole": "html"}, "ORDER_SHIPPED", context) == {"whole": shown}
+
+    def test_a_block_does_not_see_what_stands_above_it(self, templates: Callable[[Mapping[str, str]], None]) -> None:
+        templates({"ORDER_SHIPPED/TOY.en.j2": "{% set b = 'x' %}{% block a %}{{ b }}{% endblock %}"})
+        with pytest.raises(RenderError, match="UndefinedError: 'b'"):
+            render("TOY", {"a": "text"}, "ORDER_SHIPPED", message())
+
+    @pytest.mark.parametrize(
         ("source", "cause"),
         [
             ("{{ metadata.trackingUrl }}", "UndefinedError"),
