@@ -2,9 +2,12 @@
 
 import os
 
-from django.core.asgi import get_asgi_application
+import django
+
+from config.handler import ThreadKeepingHandler
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-# each request has a thread of its own here, and would keep a connection of its own
+# each request has a thread here, and each thread would keep a connection of its own
 os.environ.setdefault("NOTIFIER_DATABASE_POOL", "20")
-application = get_asgi_application()
+django.setup(set_prefix=False)
+application = ThreadKeepingHandler()
