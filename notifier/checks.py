@@ -10,8 +10,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
+from jsonschema_rs import Draft202012Validator, ValidationError
 
 from channels import registry
 from notifier.catalogue import EventType, event_types
@@ -84,9 +83,9 @@ def _event_type_problems(event_type: EventType) -> Iterator[CheckMessage]:
 
 def _schema_problems(event_type: EventType, where: str) -> Iterator[CheckMessage]:
     try:
-        Draft202012Validator.check_schema(dict(event_type.schema))
-    except SchemaError as error:
+        validator = Draft202012Validator(dict(event_type.schema))
+    except ValidationError as error:
         yield Error(f"{where} has a broken metadata schema: {error.message}", id="notifier.E003")
         return
-    for problem in Draft202012Validator(dict(event_type.schema)).iter_errors(event_type.sample):
+    for problem in validator.iter_errors(event_type.sample):
         yield Error(f"{where}: its sample metadata does not meet its schema: {problem.message}", id="notifier.E003")

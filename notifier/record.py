@@ -6,21 +6,21 @@ One path for HTTP, Celery callers and buses: `parse` takes the trigger's body as
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 from uuid import UUID
 
 import orjson
 from django.core.exceptions import ValidationError
-from django.db import transaction
-from django.db.models.functions import Now
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError as SchemaError
+from jsonschema_rs import Draft202012Validator
+from jsonschema_rs import ValidationError as SchemaError
 
 from notifier.catalogue import Audience, EventType, event_types
 from notifier.models import NotificationEvent, new_id
+from notifier.querysets.events import NewEvent
+from notifier.states import EventStatus
 from preferences import resolve
 from preferences.addresses import clean_guest
 
@@ -112,15 +112,14 @@ def record(trigger: Trigger, source: str) -> list[Recorded]:
 
 
 def record_many(triggers: Sequence[Trigger], source: str) -> list[list[Recorded] | TriggerError]:
-    """The same for many in one transaction; a trigger that is refused does not stop the others."""
+    """The same for many in one statement; a trigger that is refused does not stop the others."""
     known = resolve.existing({t.user_id for t in triggers if t.user_id})
-    rows = [_rows(trigger, source, known) for trigger in triggers]
+    rows = [_rows(trigger, known) for trigger in triggers]
     wanted = [row for some in rows if not isinstance(some, TriggerError) for row in some]
-    with transaction.atomic():
-        NotificationEvent.objects.bulk_create(wanted, ignore_conflicts=True)
-        keys = [row.idempotency_key for row in wanted if row.idempotency_key is not None]
-        stored = _stored(source, keys) if keys else {}
-    return [some if isinstance(some, TriggerError) else _recorded(some, stored) for some in rows]
+    created = NotificationEvent.objects.insert_new(source, wanted)
+    repeated = [row.idempotency_key for row in wanted if row.idempotency_key and row.id not in created]
+    stored = _stored(source, repeated) if repeated else {}
+    return [some if isinstance(some, TriggerError) else _recorded(some, created, stored) for some in rows]
 
 
 def record_for_staff(event_type: str, metadata: Mapping[str, Any], *, source: str, idempotency_key: str) -> int:
@@ -170,38 +169,33 @@ def _uuid(value: object) -> UUID:
 
 
 def _metadata(event_type: EventType, metadata: object) -> Mapping[str, Any]:
-    errors = dict(pair for error in _validator(event_type.name).iter_errors(metadata) for pair in _problems(error))
+    errors = dict(map(_problem, _validator(event_type.name).iter_errors(metadata)))
     if errors:
         raise InvalidTrigger(f"The metadata does not fit {event_type.name}.", errors)
     assert isinstance(metadata, Mapping)  # noqa: S101 - every schema is of an object
     return metadata
 
 
-def _problems(error: SchemaError) -> Iterator[tuple[str, str]]:
+def _problem(error: SchemaError) -> tuple[str, str]:
     """(field, what is wrong with it); never the value itself."""
-    path = ["metadata", *map(str, error.absolute_path)]
-    if error.validator != "required":
-        yield ".".join(path), _problem(error)
-        return
-    given = cast("Mapping[str, Any]", error.instance)
-    for name in cast("Sequence[str]", error.validator_value):
-        if name not in given:
-            yield ".".join([*path, name]), "Required."
-
-
-def _problem(error: SchemaError) -> str:
-    return {
-        "type": f"Must be of type {error.validator_value}.",
-        "pattern": f"Must match {error.validator_value}.",
-        "maxLength": f"At most {error.validator_value} characters.",
+    path = ".".join(["metadata", *map(str, error.instance_path)])
+    keyword, expected = error.kind.name, error.kind.value
+    if keyword == "required":
+        return f"{path}.{expected}", "Required."
+    if keyword == "type":
+        expected = expected[0] if len(expected) == 1 else expected
+    return path, {
+        "type": f"Must be of type {expected}.",
+        "pattern": f"Must match {expected}.",
+        "maxLength": f"At most {expected} characters.",
         "minLength": "Must not be empty.",
-        "maxItems": f"At most {error.validator_value} items.",
-    }.get(str(error.validator), f"Does not meet {error.validator}.")
+        "maxItems": f"At most {expected} items.",
+    }.get(keyword, f"Does not meet {keyword}.")
 
 
 @cache
 def _validator(event_type: str) -> Draft202012Validator:
-    return Draft202012Validator(event_types()[event_type].schema)
+    return Draft202012Validator(dict(event_types()[event_type].schema))
 
 
 def _key(value: object) -> str | None:
@@ -213,21 +207,20 @@ def _key(value: object) -> str | None:
     return value
 
 
-def _rows(trigger: Trigger, source: str, known: set[UUID]) -> list[NotificationEvent] | TriggerError:
+def _rows(trigger: Trigger, known: set[UUID]) -> list[NewEvent] | TriggerError:
     if trigger.event_type.audience is Audience.STAFF:
         members = resolve.members(trigger.event_type.group)
         key = trigger.idempotency_key
-        return [_row(trigger, source, member, f"{key}:{member}" if key else None) for member in members]
+        return [_row(trigger, member, f"{key}:{member}" if key else None) for member in members]
     if trigger.user_id and trigger.user_id not in known:
         return UnknownUser("No such user.", {"userId": "Unknown user."})
-    return [_row(trigger, source, trigger.user_id, trigger.idempotency_key)]
+    return [_row(trigger, trigger.user_id, trigger.idempotency_key)]
 
 
-def _row(trigger: Trigger, source: str, user_id: UUID | None, key: str | None) -> NotificationEvent:
+def _row(trigger: Trigger, user_id: UUID | None, key: str | None) -> NewEvent:
     event_type = trigger.event_type
-    return NotificationEvent(
+    return NewEvent(
         id=new_id(),
-        source=source,
         idempotency_key=key,
         body_hash=trigger.body_hash,
         event_type=event_type.name,
@@ -238,7 +231,7 @@ def _row(trigger: Trigger, source: str, user_id: UUID | None, key: str | None) -
         recipient_key=str(user_id) if user_id else _guest_key(trigger.recipient or {}),
         order_id=trigger.metadata.get("orderId", ""),
         metadata=trigger.metadata,
-        expires_at=Now() + event_type.time_to_live,
+        time_to_live=event_type.time_to_live.total_seconds(),
     )
 
 
@@ -255,14 +248,16 @@ def _stored(source: str, keys: Sequence[str]) -> dict[str, tuple[UUID, str, byte
 
 
 def _recorded(
-    rows: Sequence[NotificationEvent], stored: Mapping[str, tuple[UUID, str, bytes]]
+    rows: Sequence[NewEvent], created: set[UUID], stored: Mapping[str, tuple[UUID, str, bytes]]
 ) -> list[Recorded] | TriggerError:
     results = []
     for row in rows:
-        ours = (row.id, row.status, bytes(row.body_hash))
-        event_id, status, body_hash = stored[row.idempotency_key] if row.idempotency_key else ours
+        if row.idempotency_key is None or row.id in created:
+            results.append(Recorded(row.id, EventStatus.QUEUED, created=True))
+            continue
+        event_id, status, body_hash = stored[row.idempotency_key]
         if body_hash != row.body_hash:
             problem = "This key came before with another body."
             return KeyConflict(problem, {"idempotencyKey": problem})
-        results.append(Recorded(event_id, str(status), created=event_id == row.id))
+        results.append(Recorded(event_id, status, created=False))
     return results

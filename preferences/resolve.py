@@ -130,7 +130,12 @@ FROM jsonb_array_elements(%s::jsonb) WITH ORDINALITY AS given(guest, place) ORDE
 
 def existing(user_ids: Iterable[UUID]) -> set[UUID]:
     """Those among these ids that are active users. One query, none for none."""
-    return set(User.objects.filter(id__in=set(user_ids), is_active=True).values_list("id", flat=True))
+    wanted = list(set(user_ids))
+    if not wanted:
+        return set()
+    with connection.cursor() as cursor:  # each trigger asks: the ORM costs three times as much
+        cursor.execute("SELECT id FROM preferences_user WHERE id = ANY(%s) AND is_active", [wanted])
+        return {user_id for (user_id,) in cursor.fetchall()}
 
 
 def members(group: str) -> list[UUID]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import orjson
 from django.db import connection, models
 
 from notifier.querysets.sql import execute
@@ -26,6 +27,24 @@ class DueEvent:
     round: int
     is_new: bool
     recipient: Recipient
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """What an event is recorded with. `body_hash` holds 32 bytes, `time_to_live` seconds."""
+
+    id: UUID
+    idempotency_key: str | None
+    body_hash: bytes
+    event_type: str
+    priority: int
+    stage: int | None
+    user_id: UUID | None
+    recipient: Mapping[str, str] | None
+    recipient_key: str
+    order_id: str
+    metadata: Mapping[str, Any]
+    time_to_live: float
 
 
 class EventQuerySet(models.QuerySet["NotificationEvent"]):
@@ -143,6 +162,35 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
             """,
             [[i for i, _, _ in dues], [at for _, at, _ in dues], [release for _, _, release in dues]],
         )
+
+    def insert_new(self, source: str, events: Sequence[NewEvent]) -> set[UUID]:
+        """Insert the events whose key the source has not used before, due at once; the ids of those.
+
+        One statement, whose rows travel as one JSON text: an array a column costs eight times as much to write.
+        """
+        if not events:
+            return set()
+        # in the order of their keys: two calls with the same keys wait for each other, and never in a circle
+        rows = sorted(events, key=lambda event: event.idempotency_key or "")
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                INSERT INTO notifier_notificationevent (
+                    id, source, idempotency_key, body_hash, event_type, priority, stage, user_id,
+                    recipient, recipient_key, order_id, metadata, status, round, expires_at)
+                SELECT id, %s, idempotency_key, decode(body_hash, 'hex'), event_type, priority, stage, user_id,
+                    recipient, recipient_key, order_id, metadata, 'QUEUED', 0,
+                    statement_timestamp() + time_to_live * interval '1 second'
+                FROM json_to_recordset(%s) AS event(
+                    id uuid, idempotency_key text, body_hash text, event_type text, priority int2, stage int2,
+                    user_id uuid, recipient jsonb, recipient_key text, order_id text, metadata jsonb,
+                    time_to_live float8)
+                ON CONFLICT (source, idempotency_key) DO NOTHING
+                RETURNING id
+                """,
+                [source, orjson.dumps(rows, default=bytes.hex).decode()],
+            )
+            return {event_id for (event_id,) in cursor.fetchall()}
 
 
 _CLAIM_DUE = f"""

@@ -27,7 +27,7 @@ def test_the_shipped_catalogue_is_sound() -> None:
     [
         ("UNKNOWN_CHANNEL", "Event type ORDER_SHIPPED names the unknown channel FAX."),
         ("NO_TEMPLATE", "Event type ORDER_LOST has no template"),
-        ("BAD_SAMPLE", "its sample metadata does not meet its schema: 'trackingUrl' is a required property"),
+        ("BAD_SAMPLE", 'its sample metadata does not meet its schema: "trackingUrl" is a required property'),
         ("BROKEN_SCHEMA", "Event type ORDER_SHIPPED has a broken metadata schema"),
     ],
 )
