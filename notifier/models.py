@@ -13,9 +13,8 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
-from django.db import models
+from django.db import connection, models
 from django.db.models.functions import Now
-from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from notifier.catalogue import Priority
@@ -245,8 +244,18 @@ class ApiKey(models.Model):
     @classmethod
     def find(cls, key: str) -> ApiKey | None:
         """The live row of a key, or None when it is unknown, expired or revoked."""
-        row = cls.objects.filter(key_hash=cls.digest(key), revoked_at=None).first()
-        return row if row and (row.expires_at is None or row.expires_at > timezone.now()) else None
+        with connection.cursor() as cursor:  # each request asks: the ORM costs four times as much
+            cursor.execute(
+                """
+                SELECT id, name, source, prefix, key_hash, scopes, created_at, expires_at, revoked_at, last_used_at
+                FROM notifier_apikey
+                WHERE key_hash = %s AND revoked_at IS NULL
+                    AND (expires_at IS NULL OR expires_at > statement_timestamp())
+                """,
+                [cls.digest(key)],
+            )
+            row = cursor.fetchone()
+            return row and cls.from_db(connection.alias, [column.name for column in cursor.description], row)
 
     @staticmethod
     def digest(key: str) -> str:
