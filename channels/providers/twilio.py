@@ -1,4 +1,4 @@
-"""SMS by Twilio's Messages resource. The SDK builds and signs the request; our pool carries it."""
+"""SMS by Twilio's Messages resource. The SDK builds and signs the request, an SMS fills it in; our pool carries it."""
 
 from __future__ import annotations
 
@@ -109,20 +109,26 @@ class TwilioProvider(HttpProvider):
         auth_token = options.text(self.name, "auth_token", auth_token)
         sender = options.text(self.name, "sender", sender)
         self._sender_id = sender
-        self._sender = {"messaging_service_sid" if sender.startswith("MG") else "from_": sender}
         self._public_url = options.url(self.name, "public_url", public_url) if public_url else ""
         self._messages = Client(account_sid, auth_token, http_client=_Draft()).messages
+        blank = {"to": "", "body": "", "messaging_service_sid" if sender.startswith("MG") else "from_": sender}
+        creation = self._draft("create", **blank, **({"status_callback": ""} if self._public_url else {}))
+        self._form: Mapping[str, str] = creation["data"]
+        self._creation = self._request(**creation)
 
     def build(self, message: Message) -> http.Request:
-        callback = {"status_callback": self._callback(message)} if self._public_url else {}
-        return self._draft("create", to=message.address, body=message.parts["text"], **self._sender, **callback)
+        """The SDK's request for a blank message, filled in: having the SDK build each costs nearly twice as much."""
+        form = {**self._form, "To": message.address, "Body": message.parts["text"]}
+        if self._public_url:
+            form["StatusCallback"] = self._callback(message)
+        return replace(self._creation, body=urlencode(form).encode())
 
-    def _draft(self, method: str, **arguments: Any) -> http.Request:
-        """The request that a method of the SDK's messages would send."""
+    def _draft(self, method: str, **arguments: Any) -> dict[str, Any]:
+        """The call that a method of the SDK's messages would make."""
         try:
             getattr(self._messages, method)(**arguments)
         except _BuiltError as built:
-            return self._request(**built.call)
+            return built.call
         raise TypeError("the SDK built no request")
 
     def _callback(self, message: Message) -> str:
@@ -138,17 +144,16 @@ class TwilioProvider(HttpProvider):
         headers: Mapping[str, str],
         auth: tuple[str, str],
         params: Mapping[str, Any] | None = None,
-        data: Mapping[str, Any] | None = None,
         **_: object,
     ) -> http.Request:
+        """A call without its form."""
         signature = base64.b64encode(":".join(auth).encode()).decode()
         query = f"?{urlencode(params)}" if params else ""
         return http.Request(
             self.base_url + urlsplit(url).path + query,
             {**headers, "Authorization": f"Basic {signature}"},
-            urlencode(data or {}, doseq=True).encode(),
-            method,
-            self.timeout,
+            method=method,
+            timeout=self.timeout,
         )
 
     def receipt(self, response: http.Response) -> str | None:
@@ -176,7 +181,7 @@ class TwilioProvider(HttpProvider):
         return [self._finding(inquiry, searches[inquiry.message.address]) for inquiry in inquiries]
 
     def _first_page(self, address: str) -> http.Request:
-        return self._draft("page", to=address, page_size=PAGE_SIZE)
+        return self._request(**self._draft("page", to=address, page_size=PAGE_SIZE))
 
     def _search(self, searches: Sequence[_Search]) -> None:
         """Read page after page, until each has come to its `since`, failed, or the pages or the time are used up."""

@@ -12,7 +12,10 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
+import requests
 from django.core.exceptions import ImproperlyConfigured
+from twilio.http.response import Response  # type: ignore[import-untyped]
+from twilio.rest import Client  # type: ignore[import-untyped]
 
 from channels.base import Inquiry, Message, Receipt
 from channels.errors import (
@@ -62,6 +65,52 @@ def test_message_as_twilio_gets_it(wire: Wire, sms: Message) -> None:
         "Body": ["Grüße & mehr"],
         "StatusCallback": [f"http://127.0.0.1:8000/webhooks/twilio?d={sms.delivery_id}&a=1"],
     }
+
+
+class Sdk:
+    """The SDK's transport: keeps the request that it would have sent."""
+
+    is_async = False
+
+    def request(self, method: str, url: str, **call: Any) -> Response:
+        session = requests.Session()
+        self.prepared = session.prepare_request(
+            requests.Request(
+                method, url, params=call["params"], data=call["data"], headers=call["headers"], auth=call["auth"]
+            )
+        )
+        return Response(201, "{}")
+
+
+@pytest.mark.parametrize("sender", [credentials.TWILIO_FROM, "MG123", "Shop"])
+@pytest.mark.parametrize("public_url", ["", "https://shop.example"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"address": "", "parts": {"text": ""}},
+        {"address": "+49 (30) 1", "attempt": 12, "parts": {"text": "a b+c&d=e%\n\u20ac\U0001f600\"'~"}},
+    ],
+)
+def test_request_is_the_sdks(sms: Message, changes: dict[str, Any], sender: str, public_url: str) -> None:
+    sending, sdk = provider("https://api.twilio.com", sender=sender, public_url=public_url), Sdk()
+    client = Client(credentials.TWILIO_ACCOUNT_SID, credentials.TWILIO_AUTH_TOKEN, http_client=sdk)
+    for message in (sms, replace(sms, **changes), sms):  # one message leaves nothing behind in the next
+        callback = f"{public_url}/webhooks/twilio?d={message.delivery_id}&a={message.attempt}"
+        client.messages.create(
+            to=message.address,
+            body=message.parts["text"],
+            **{"messaging_service_sid" if sender.startswith("MG") else "from_": sender},
+            **({"status_callback": callback} if public_url else {}),
+        )
+        built = sending.build(message)
+        assert (built.method, built.url, built.body.decode()) == (
+            sdk.prepared.method,
+            sdk.prepared.url,
+            sdk.prepared.body,
+        )
+        own = {"Connection", "Accept-Encoding", "Content-Length"}  # of the carrier
+        assert built.headers.items() >= {name: h for name, h in sdk.prepared.headers.items() if name not in own}.items()
 
 
 def test_without_public_url_no_receipts_are_asked_for(wire: Wire, sms: Message) -> None:
