@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+import orjson
 
 from benchmarks.stage import Stage
 
@@ -94,14 +94,18 @@ def check(stage: Stage, source: str, number: int, log_from: int) -> None:
     found = {(row["channel"], row["status"], row["skip_reason"]): row["count"] for row in counts}
     if found != dict.fromkeys(EXPECTED, number):
         raise RuntimeError(f"of {number} events: {found}; logs: {stage.world.logs}")
-    received = messages(stage, log_from)
-    twice = sum(count > 1 for count in received.values())
-    if twice or len(received) != number * len(CALLED):
-        raise RuntimeError(f"of {number} events {len(received)} messages came, {twice} more than once")
+    messages = received(stage, log_from)
+    twice = sum(len(times) > 1 for times in messages.values())
+    if twice or len(messages) != number * len(CALLED):
+        raise RuntimeError(f"of {number} events {len(messages)} messages came, {twice} more than once")
 
 
-def messages(stage: Stage, log_from: int) -> Counter[str]:
-    """How often each delivery's message reached the sandbox, from this place of its log on."""
+def received(stage: Stage, log_from: int) -> dict[str, list[int]]:
+    """When each delivery's message reached the sandbox (ms since the epoch), from this byte of its log on."""
+    times: dict[str, list[int]] = {}
     with stage.world.sandbox_log.open("rb") as log:
         log.seek(log_from)
-        return Counter(json.loads(line)["deliveryId"] for line in log)
+        for line in log:
+            message = orjson.loads(line)
+            times.setdefault(message["deliveryId"], []).append(message["at"])
+    return times

@@ -23,7 +23,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from benchmarks import report as reports
 from benchmarks import stage as stages
+from benchmarks.burst import burst
+from benchmarks.history import history
+from benchmarks.intake import intake
+from benchmarks.latency import latency
+from benchmarks.memory import memory
 from benchmarks.options import PARTS, QUICK, Options, Show
+from benchmarks.scaling import scaling
 from benchmarks.stage import Stage
 from benchmarks.throughput import throughput
 
@@ -32,7 +38,15 @@ console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 COLUMNS = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 
 Part = Callable[[Stage, Options, Show], dict[str, Any]]
-MEASURED: dict[str, Part] = {"throughput": throughput}
+MEASURED: dict[str, Part] = {
+    "throughput": throughput,
+    "latency": latency,
+    "intake": intake,
+    "scaling": scaling,
+    "history": history,
+    "burst": burst,
+    "memory": memory,
+}
 
 EPILOG = f"""\
 parts: {", ".join(PARTS)}.

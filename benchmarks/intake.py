@@ -1,0 +1,138 @@
+"""How many triggers are recorded a second: over HTTP by one web process, alone on the machine, and by Celery."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+from typing import Any
+
+import orjson
+
+from benchmarks.load import ACCEPTED, BULK, SINGLE, Post, Posted, crowd, with_api
+from benchmarks.measures import percentile
+from benchmarks.options import Options, Show
+from benchmarks.stage import METADATA, Stage, body
+
+SINGLE_CALLERS, BULK_CALLERS = 4, 2
+SINGLE_SECONDS, BULK_SECONDS = 6.0, 6.0
+BULK_SIZE = 1_000  # the most that the API takes
+CELERY_EVENTS = 1_000
+GIVEN_UP = 300.0  # seconds
+
+
+def intake(stage: Stage, options: Options, show: Show) -> dict[str, Any]:
+    """Keys of the report. The workers stand still while HTTP is measured, and their backlog is deleted."""
+    found: list[dict[str, float]] = []
+    for number in range(options.rounds):
+        show(f"intake, round {number + 1} of {options.rounds}")
+        stage.stop()
+        run = _single(stage)
+        if not options.quick:
+            run |= _bulk(stage)
+        _forget(stage)
+        stage.start()
+        if not options.quick:
+            run["celery"] = _celery(stage)
+        found.append(run)
+        show("intake: " + ", ".join(f"{name} {value:.1f}" for name, value in run.items()))
+    return {"intake_eps": {name: round(median(run[name] for run in found), 1) for name in found[0]}}
+
+
+def single(stage: Stage, number: int) -> bytes:
+    people = stage.world.people
+    return orjson.dumps(body(people[number % len(people)]))
+
+
+def bulk(stage: Stage, size: int, prefix: str = "") -> bytes:
+    """A bulk trigger's body; `prefix`: of the order ids."""
+    people, orders = stage.world.people, prefix or secrets.token_hex(6)
+    events = [
+        {
+            "eventType": "ORDER_SHIPPED",
+            "userId": people[number % len(people)].id,
+            "metadata": {**METADATA, "orderId": f"{orders}-{number}"},
+        }
+        for number in range(size)
+    ]
+    return orjson.dumps({"events": events})
+
+
+def _single(stage: Stage) -> dict[str, float]:
+    before = stage.cpu()
+    posted = _crowd(stage, SINGLE, partial(single, stage), SINGLE_CALLERS, SINGLE_SECONDS)
+    after = stage.cpu()
+    events = _accepted(posted, 1)
+    times = [one.milliseconds for one in posted]
+    return {
+        "single": _rate(posted, events),
+        "single_p50_ms": percentile(times, 0.5),
+        "single_p99_ms": percentile(times, 0.99),
+        "single_cpu_ms_web": 1000 * (after["web"] - before["web"]) / events,
+        "single_cpu_ms_postgres": 1000 * (after["postgres"] - before["postgres"]) / events,
+    }
+
+
+def _bulk(stage: Stage) -> dict[str, float]:
+    bodies = [bulk(stage, BULK_SIZE) for _ in range(8)]  # without keys, the same body again is another event
+    before = stage.cpu()
+    posted = _crowd(stage, BULK, lambda number: bodies[number % len(bodies)], BULK_CALLERS, BULK_SECONDS)
+    after = stage.cpu()
+    events = _accepted(posted, BULK_SIZE)
+    return {
+        "bulk": _rate(posted, events),
+        "bulk_p99_ms": percentile([one.milliseconds for one in posted], 0.99),
+        "bulk_cpu_ms_web": 1000 * (after["web"] - before["web"]) / events,
+        "bulk_cpu_ms_postgres": 1000 * (after["postgres"] - before["postgres"]) / events,
+    }
+
+
+def _crowd(stage: Stage, path: str, make: Callable[[int], bytes], callers: int, seconds: float) -> list[Posted]:
+    async def use(post: Post) -> list[Posted]:
+        await post(path, make(0))  # the process is warm then
+        return await crowd(post, path, make, callers, seconds)
+
+    return asyncio.run(with_api(stage, use))
+
+
+def _accepted(posted: list[Posted], size: int) -> int:
+    """Events recorded. Raises RuntimeError where one was refused."""
+    wrong = [one.status for one in posted if one.status != ACCEPTED or len(one.event_ids) != size]
+    if wrong:
+        raise RuntimeError(f"{len(wrong)} of {len(posted)} requests were not accepted whole: {sorted(set(wrong))}")
+    return size * len(posted)
+
+
+def _rate(posted: list[Posted], events: int) -> float:
+    return events / (max(one.answered for one in posted) - min(one.began for one in posted))
+
+
+def _forget(stage: Stage) -> None:
+    """What was recorded while the workers stood still."""
+    stage.query("DELETE FROM notifier_notificationevent WHERE settled_at IS NULL AND round = 0")
+
+
+def _celery(stage: Stage) -> float:
+    """Events a second recorded from Celery callers, while the engine delivers them."""
+    sql = "SELECT count(*) FROM notifier_notificationevent WHERE source = 'celery'"
+    people, wanted, began = stage.world.people, stage.one(sql) + CELERY_EVENTS, time.time()
+    for number in range(CELERY_EVENTS):
+        trigger = body(people[number % len(people)])
+        stage.send(
+            "notifier.trigger",
+            queue="events",
+            event_type=trigger["eventType"],
+            user_id=trigger["userId"],
+            metadata=trigger["metadata"],
+        )
+    while stage.one(sql) < wanted:
+        if time.time() - began > GIVEN_UP:
+            raise RuntimeError(f"{wanted - stage.one(sql)} of {CELERY_EVENTS} triggers by Celery were never recorded")
+        time.sleep(0.2)
+    sql = "SELECT extract(epoch FROM max(recorded_at))::float8 FROM notifier_notificationevent WHERE source = 'celery'"
+    ended = float(stage.one(sql))
+    stage.until_drained(GIVEN_UP)
+    return CELERY_EVENTS / (ended - began)
