@@ -74,8 +74,8 @@ def drain(stage: Stage, number: int) -> Run:
 
 def measure(stage: Stage, batch: int, seconds: float) -> Run:
     """Warm up, learn how fast it is, and drain what takes about so many seconds."""
-    warm = drain(stage, min(max(4 * batch, 100), 1_000))
-    return drain(stage, max(100, round(warm.eps * seconds)))
+    warm = drain(stage, min(max(4 * batch, 40), 1_000))
+    return drain(stage, max(50, round(warm.eps * seconds)))
 
 
 def _last_settled(stage: Stage, source: str) -> float:

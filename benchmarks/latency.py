@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks.drain import CALLED, received
+from benchmarks.drain import CALLED, SLOWEST, received
 from benchmarks.load import ACCEPTED, Arrivals, Posted
 from benchmarks.measures import median_of, spread
 from benchmarks.options import Options, Show
@@ -18,9 +18,9 @@ WARM = 3.0  # seconds at each rate that do not count
 def latency(stage: Stage, options: Options, show: Show) -> dict[str, Any]:
     """Keys of the report."""
     runs: dict[str, list[dict[str, dict[str, float]]]] = {}
-    for number in range(options.latency_rounds):
+    for number in range(options.api_rounds):
         for rate in options.rates:
-            show(f"latency, round {number + 1} of {options.latency_rounds}: {rate} events/s")
+            show(f"latency, round {number + 1} of {options.api_rounds}: {rate} events/s")
             runs.setdefault(str(rate), []).append(found := _at(stage, rate, options, number))
             show(f"latency at {rate} events/s: {found['latency_ms']}")
     keys = ("latency_ms", "latency_from_answer_ms", "latency_accepted")
@@ -37,7 +37,7 @@ def _at(stage: Stage, rate: int, options: Options, seed: int) -> dict[str, dict[
     posted = sorted(arrivals.wait(), key=lambda one: one.began)
     if wrong := [one.status for one in posted if one.status != ACCEPTED]:
         raise RuntimeError(f"{len(wrong)} of {len(posted)} triggers were not accepted: {sorted(set(wrong))}")
-    stage.until_drained(120)
+    stage.until_drained(60 + len(posted) / SLOWEST)
     counted = [one for one in posted if one.began > posted[0].began + WARM]
     recorded, answered = acceptances(stage, counted, log_from)
     took = counted[-1].answered - counted[0].began

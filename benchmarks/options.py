@@ -14,7 +14,8 @@ Show = Callable[[str], None]
 class Options:
     """Which parts run, and how long each measurement takes.
 
-    `seconds`: of a throughput run. `batches`: events a round, beside the default. `rates`: triggers a second.
+    `rounds`: runs of which the median counts; `api_rounds`: those of latency and intake. `seconds`: of a throughput
+    run. `batches`: events a round, beside the default. `rates`: triggers a second.
     """
 
     parts: tuple[str, ...] = PARTS
@@ -24,7 +25,7 @@ class Options:
     batches: tuple[int, ...] = (1, 10, 100, 500)
     rates: tuple[int, ...] = (20, 50, 200)
     latency_seconds: float = 15.0
-    latency_rounds: int = 3
+    api_rounds: int = 3
     random_arrivals: bool = False
     burst_events: int = 100_000
     history_deliveries: int = 5_000_000
@@ -37,5 +38,5 @@ QUICK = Options(
     seconds=5.0,
     batches=(),
     rates=(20,),
-    latency_rounds=1,
+    api_rounds=1,
 )

@@ -65,8 +65,8 @@ def _git(*arguments: str) -> str:
 
 def table(report: Mapping[str, Any]) -> Table:
     """What was measured, in the order of the report."""
-    facts = report["host"]
-    title = f"{facts['cores']} cores, commit {facts['commit'][:10]}, {facts['date']}"
+    facts = report.get("host")
+    title = f"{facts['cores']} cores, commit {facts['commit'][:10]}, {facts['date']}" if facts else None
     shown = Table("", "measured", title=title, title_justify="left")
     for name, value in report.items():
         if name not in ("host", "settings"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import Any
 
 from benchmarks.drain import Run, measure
@@ -24,7 +25,7 @@ def scaling(stage: Stage, options: Options, show: Show) -> dict[str, Any]:
             show(f"{workers} worker processes: {run.eps:.0f} events/s")
     stage.start()
     eps = {workers: [round(run.eps, 1) for run in found] for workers, found in runs.items()}
-    middle = {str(workers): sorted(found)[len(found) // 2] for workers, found in eps.items()}
+    middle = {str(workers): median(found) for workers, found in eps.items()}
     return {"workers": {**middle, "speed_up": ratio(eps[2], eps[1])}, "workers_runs_eps": eps}
 
 

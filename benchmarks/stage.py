@@ -8,6 +8,7 @@ a second would be all that is measured.
 from __future__ import annotations
 
 import secrets
+import shutil
 import signal
 import subprocess
 import time
@@ -172,7 +173,7 @@ def production(world: World) -> dict[str, str]:
 
 @contextmanager
 def running() -> Iterator[Stage]:
-    """A started stage in a folder of its own, which is kept where the block raises."""
+    """A started stage in a folder of its own; its logs are kept where the block fails."""
     world = World(DATA_DIRS / f"bench-{secrets.token_hex(4)}", Plan(fast=False, people=PEOPLE, person=person))
     world.environment.update(production(world))
     stage = Stage(world)
@@ -180,8 +181,19 @@ def running() -> Iterator[Stage]:
         world.start()
         stage.prepare()
         yield stage
-    finally:
-        for child in stage.extra.values():
-            child.end()
-        world.close()
+    except Exception:
+        _end(stage)
+        shutil.rmtree(world.postgres.data)  # may be gigabytes
+        raise
+    except BaseException:
+        _end(stage)
+        world.remove()
+        raise
+    _end(stage)
     world.remove()
+
+
+def _end(stage: Stage) -> None:
+    for child in stage.extra.values():
+        child.end()
+    stage.world.close()

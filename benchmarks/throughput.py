@@ -28,7 +28,7 @@ def throughput(stage: Stage, options: Options, show: Show) -> dict[str, Any]:
             runs.setdefault(name, []).append(run)
             show(f"{name}: {run.eps:.0f} events/s")
     stage.start()
-    return _report(runs, default, batches)
+    return report(runs, default, batches)
 
 
 def _round(
@@ -50,12 +50,13 @@ def engine(batch: int) -> str:
     return f"engine, batch {batch}"
 
 
-def _report(runs: Mapping[str, Sequence[Run]], default: int, batches: Sequence[int]) -> dict[str, Any]:
+def report(runs: Mapping[str, Sequence[Run]], default: int, batches: Sequence[int]) -> dict[str, Any]:
+    """Keys of the report; a list holds a run for each round."""
     eps = {name: [run.eps for run in found] for name, found in runs.items()}
     middle = {name: round(median(found), 1) for name, found in eps.items()}
     cpu = {name: median_of([run.cpu_ms_per_event for run in found]) for name, found in runs.items()}
     ours = engine(default)
-    report = {
+    found = {
         "baseline_chord_eps": middle[CHORD],
         "engine_eps": {str(batch): middle[engine(batch)] for batch in sorted(batches)},
         "engine_default_batch": default,
@@ -66,5 +67,5 @@ def _report(runs: Mapping[str, Sequence[Run]], default: int, batches: Sequence[i
     }
     if BEST in runs:
         best = {"baseline_best": middle[BEST], "engine_ratio_best": ratio(eps[ours], eps[BEST])}
-        report |= {**best, "naive_eps": middle[NAIVE]}
-    return report
+        found |= {**best, "naive_eps": middle[NAIVE]}
+    return found

@@ -11,8 +11,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -105,30 +104,38 @@ def options(given: argparse.Namespace) -> Options:
     names = {"only": "parts", **{name: name for name in Options.__slots__ if name not in ("parts", "quick")}}
     chosen = {field: value for name, field in names.items() if (value := getattr(given, name, None))}
     if given.rounds:
-        chosen["latency_rounds"] = given.rounds
+        chosen["api_rounds"] = given.rounds
     return replace(base, **chosen)
 
 
-def run(chosen: Options, show: Show, finished: Callable[[], None]) -> dict[str, Any]:
-    """Each part on servers of its own, so that none works on what another left behind; a quick run on the same."""
-    parts = [part for part in MEASURED if part in chosen.parts]
-    found: dict[str, Any] = {}
+def run(chosen: Options, report: dict[str, Any], show: Show, done: Callable[[int], None]) -> None:
+    """Each part on servers of its own, so that none works on what another left behind; a quick run on the same.
+
+    What breaks ends its part alone, and is told in the report.
+    """
+    parts = [part for part in PARTS if part in chosen.parts]
     for together in [parts] if chosen.quick else [[part] for part in parts]:
         show("starting")
-        with stages.running() as stage:
-            if not found:
-                found = {"host": reports.host(stage), "settings": reports.settings(stage, chosen)}
-            for part in together:
-                found |= MEASURED[part](stage, chosen, show)
-                finished()
-    return found
+        try:
+            _measure(together, chosen, report, show)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other parts may still be measured
+            report.setdefault("failed", {})[", ".join(together)] = f"{type(error).__name__}: {error}"
+            show(f"failed: {error}")
+        done(len(together))
 
 
-def bench(given: argparse.Namespace) -> None:
-    chosen = options(given)
-    began = time.monotonic()
-    with ExitStack() as stack:
-        progress = stack.enter_context(Progress(*COLUMNS, console=console, disable=not console.is_terminal))
+def _measure(parts: Sequence[str], chosen: Options, report: dict[str, Any], show: Show) -> None:
+    with stages.running() as stage:
+        if "host" not in report:
+            report |= {"host": reports.host(stage), "settings": reports.settings(stage, chosen)}
+        for part in parts:
+            report |= MEASURED[part](stage, chosen, show)
+
+
+def bench(given: argparse.Namespace) -> dict[str, Any]:
+    """The report, written after each part."""
+    chosen, report, began = options(given), dict[str, Any](), time.monotonic()
+    with Progress(*COLUMNS, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=len(chosen.parts))
 
         def show(text: str) -> None:
@@ -136,11 +143,14 @@ def bench(given: argparse.Namespace) -> None:
             if not console.is_terminal:
                 console.print(f"{time.monotonic() - began:5.0f} s  {text}")
 
-        found = run(chosen, show, lambda: progress.advance(task))
-    found["seconds"] = round(time.monotonic() - began)
-    console.print(reports.table(found))
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=2) + "\n")
+        def done(parts: int) -> None:
+            progress.advance(task, parts)
+            report["seconds"] = round(time.monotonic() - began)
+            if given.json:
+                given.json.write_text(json.dumps(report, indent=2) + "\n")
+
+        run(chosen, report, show, done)
+    return report
 
 
 def _stop(signum: int, _frame: FrameType | None) -> NoReturn:
@@ -152,11 +162,12 @@ def main() -> int:
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _stop)
     try:
-        bench(given)
+        report = bench(given)
     except KeyboardInterrupt:
         console.print("Stopped.")
         return 130
-    return 0
+    console.print(reports.table(report))
+    return 1 if "failed" in report else 0
 
 
 if __name__ == "__main__":
