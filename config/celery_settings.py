@@ -93,7 +93,7 @@ def celery_settings(
         "CELERY_TIMEZONE": "UTC",
         "CELERY_TASK_CREATE_MISSING_QUEUES": False,  # a misspelt queue is an error, not a list that nobody reads
         "CELERY_TASK_DEFAULT_QUEUE": "control",  # dispatch, settle, sweep; deliver is told its queue by dispatch
-        "CELERY_TASK_ROUTES": {"notifier.trigger": {"queue": "events"}},
+        "CELERY_TASK_ROUTES": {f"notifier.{name}": {"queue": "events"} for name in ("trigger", "trigger_many")},
         "CELERY_TASK_QUEUES": [Queue(name, routing_key=name) for name in queues],
         "CELERY_DB_REUSE_MAX": 1_000_000,  # W9: keep the connection across tasks; config/celery.py heals it
         "CELERY_BEAT_SCHEDULER": "django_celery_beat.schedulers:DatabaseScheduler",

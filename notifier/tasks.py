@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ import orjson
 from celery import Signature, Task, chord, current_app, shared_task
 from celery.exceptions import Reject
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
+from django.db import DataError, InterfaceError, OperationalError
 from kombu import Connection, Producer, pools, uuid
 from kombu.exceptions import OperationalError as BrokerError
 
@@ -25,13 +26,14 @@ from notifier import doorbell, failpoints, liveness, pressure, sweep
 from notifier import settle as settling
 from notifier.dispatch import Lane, Round
 from notifier.models import DeadLetter
-from notifier.record import InvalidTrigger, TriggerError, parse, record
+from notifier.record import InvalidTrigger, Recorded, Trigger, TriggerError, parse, record_many
 
 log = logging.getLogger(__name__)
 
 URGENT = "urgent"
 SWEEP_BUDGET = 4.0  # seconds: the next repair scan comes after five
 PUBLISH_PATIENCE = 0.15  # seconds for a connection of the doorbell's, and again for its answer
+UNSTORABLE = "The trigger holds a value that cannot be stored."
 
 #: The database is away for a moment: what a task was to do in it, it does a little later.
 DATABASE_AWAY = (OperationalError, InterfaceError)
@@ -97,28 +99,71 @@ def trigger(
 
     What cannot be recorded is kept as a dead letter; with the database away the message goes back.
     """
-    key = idempotency_key or self.request.id
-    body = {"eventType": event_type, "userId": user_id, "metadata": metadata or {}, "recipient": recipient}
-    body["idempotencyKey"] = key
+    given = {"event_type": event_type, "user_id": user_id, "metadata": metadata, "recipient": recipient}
+    _take(self, [_body({**given, "idempotency_key": idempotency_key}, self.request.id)])
+
+
+@shared_task(name="notifier.trigger_many", bind=True, base=ReliableTask)
+def trigger_many(self: Task[Any, Any], events: Sequence[Any]) -> None:
+    """The same for up to about 1,000 in one message, each a mapping of what `trigger` takes; one bad stops no other.
+
+    An event without a key has the task's id and its place as key: "{id}:0" and so on.
+    """
+    _take(self, [_body(event, f"{self.request.id}:{place}") for place, event in enumerate(events)])
+
+
+def _body(given: Any, key: str | None) -> Any:
+    """A trigger's body, in the API's names; what is no mapping stays as it is, and is refused."""
+    if not isinstance(given, Mapping):
+        return given
+    names = {"event_type": "eventType", "user_id": "userId", "idempotency_key": "idempotencyKey"}
+    body = {names.get(name, name): value for name, value in given.items()}
+    return {**body, "metadata": body.get("metadata") or {}, "idempotencyKey": body.get("idempotencyKey") or key}
+
+
+def _take(task: Task[Any, Any], bodies: Sequence[Any]) -> None:
+    parsed = [_parsed(body) for body in bodies]
+    accepted = [trigger for trigger in parsed if isinstance(trigger, Trigger)]
     try:
-        record(parse(body), settings.CELERY_SOURCE)
+        recorded = iter(_recorded(accepted))
+        for body, found in zip(bodies, parsed, strict=True):
+            outcome = next(recorded) if isinstance(found, Trigger) else found
+            if isinstance(outcome, TriggerError):
+                _bury(body, outcome)
+    except DATABASE_AWAY as error:
+        raise task.retry(exc=error, countdown=5, max_retries=None) from error
+    if accepted:
+        ring()
+
+
+def _parsed(body: object) -> Trigger | TriggerError:
+    try:
+        return parse(body)
     except TriggerError as error:
-        _bury(body, event_type, error)
-        return
-    except (OperationalError, InterfaceError) as error:
-        raise self.retry(exc=error, countdown=5, max_retries=None) from error
-    ring()
+        return error
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return InvalidTrigger(UNSTORABLE)
 
 
-def _bury(body: Mapping[str, Any], event_type: object, error: TriggerError) -> None:
+def _recorded(triggers: Sequence[Trigger]) -> Sequence[list[Recorded] | TriggerError]:
+    """All at once; one by one where one holds what no column and no JSON can, such as a NUL."""
+    try:
+        return record_many(triggers, settings.CELERY_SOURCE)
+    except (DataError, orjson.JSONEncodeError):
+        if len(triggers) == 1:
+            return [InvalidTrigger(UNSTORABLE)]
+        return [outcome for trigger in triggers for outcome in _recorded([trigger])]
+
+
+def _bury(body: Any, error: TriggerError) -> None:
     problems = "; ".join(f"{name}: {text}" for name, text in error.fields.items())
     cause = "INVALID_TRIGGER" if isinstance(error, InvalidTrigger) else error.code
     DeadLetter.objects.create(
         source=settings.CELERY_SOURCE,
-        event_type=str(event_type)[:64],
+        event_type=str(body.get("eventType"))[:64] if isinstance(body, Mapping) else "",
         cause=cause,
         last_error=f"{error} {problems}"[:500],
-        payload=orjson.dumps(body, default=str),
+        payload=json.dumps(body, default=str).encode(),  # orjson refuses some of what is refused
     )
 
 

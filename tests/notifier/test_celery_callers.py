@@ -1,0 +1,67 @@
+"""Triggers by Celery: one a message, or many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+
+from notifier import tasks
+from notifier.models import DeadLetter, NotificationEvent
+from preferences.models import User
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PLACED = {"event_type": "ORDER_PLACED", "metadata": {"orderId": "ORD1"}}
+GUEST = {"recipient": {"email": "a@shop.example"}}
+
+
+def many(events: list[Any]) -> None:
+    tasks.trigger_many.apply(kwargs={"events": events}, task_id="t1", throw=True)
+
+
+def test_many_in_one_message_are_events_with_keys(customer: Callable[..., User]) -> None:
+    user = str(customer().id)
+    events = [{**PLACED, "user_id": user}, {**PLACED, **GUEST, "idempotency_key": "mine"}, {**PLACED, **GUEST}]
+    for _ in range(2):  # a message may come twice
+        many(events)
+    keys = NotificationEvent.objects.order_by("idempotency_key").values_list("idempotency_key", flat=True)
+    assert list(keys) == ["mine", "t1:0", "t1:2"]
+    assert not DeadLetter.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {**PLACED, "event_type": "NO_SUCH"},
+        {**PLACED, "user_id": "01931f6e-7d3a-7000-8000-000000000001"},
+        {**PLACED, **GUEST, "surprise": 1},
+        {**PLACED, **GUEST, "metadata": {"orderId": "ORD1", "note": "a\0b"}},
+        {**PLACED, **GUEST, "metadata": {"orderId": "ORD1", "note": 2**70}},
+        {**PLACED, **GUEST, "metadata": {"orderId": "ORD1", "note": "\ud800"}},
+        "ORDER_PLACED",
+    ],
+    ids=["unknown type", "unknown user", "unknown field", "NUL", "too large a number", "half a pair", "no mapping"],
+)
+def test_a_bad_one_is_kept_and_stops_no_other(bad: Any) -> None:
+    many([{**PLACED, **GUEST}, bad, {**PLACED, **GUEST}])
+    assert NotificationEvent.objects.count() == 2
+    letter = DeadLetter.objects.get()
+    assert letter.cause in {"INVALID_TRIGGER", "UNKNOWN_USER"}
+    assert letter.payload
+    assert b"ORDER_PLACED" in letter.payload or b"NO_SUCH" in letter.payload
+
+
+def test_one_with_what_cannot_be_stored_is_kept() -> None:
+    metadata = {"orderId": "ORD1", "note": "a\0b"}
+    tasks.trigger.apply(kwargs={**PLACED, **GUEST, "metadata": metadata}, task_id="t1", throw=True)
+    payload = DeadLetter.objects.get().payload
+    assert orjson.loads(payload or b"") == {
+        "eventType": "ORDER_PLACED",
+        "userId": None,
+        **GUEST,
+        "metadata": metadata,
+        "idempotencyKey": "t1",
+    }
