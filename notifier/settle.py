@@ -49,8 +49,7 @@ def settle(rounds: Iterable[tuple[UUID, int]], *, early: bool = False) -> bool:
     """
     wanted = dict(rounds)
     if not early:
-        for sent in NotificationEvent.objects.conclude_sent(list(wanted)):
-            del wanted[sent]
+        _settle_sent(wanted)
     if not wanted:
         return False
     try:
@@ -61,6 +60,14 @@ def settle(rounds: Iterable[tuple[UUID, int]], *, early: bool = False) -> bool:
         log.warning("settling %d events together failed: %s", len(wanted), type(error).__name__)
         settled = [_settle_alone(event, number, early=early) for event, number in wanted.items()]
         return any(settled)
+
+
+def _settle_sent(wanted: dict[UUID, int]) -> None:
+    """Conclude those of which everything was sent, as most are, and take them out."""
+    hit("settle.deciding")
+    for event in NotificationEvent.objects.conclude_sent(list(wanted)):
+        del wanted[event]
+    hit("settle.committed")
 
 
 def _settle_alone(event: UUID, number: int, *, early: bool) -> bool:
