@@ -75,7 +75,7 @@ def celery_settings(
         "CELERY_WORKER_MAX_MEMORY_PER_CHILD": 400_000,  # W8: in KiB; 145,000 is usual
         "CELERY_WORKER_PROC_ALIVE_TIMEOUT": 30,  # a child that starts on a busy machine is not killed after four
         "CELERY_WORKER_SEND_TASK_EVENTS": True,  # Flower lives on them
-        "CELERY_TASK_SEND_SENT_EVENT": True,
+        "CELERY_TASK_SEND_SENT_EVENT": False,  # it would cost every publisher as much again as the message
         "CELERY_WORKER_HIJACK_ROOT_LOGGER": False,
         "CELERY_TASK_IGNORE_RESULT": True,  # C7: on Redis the chord still counts, and three commands a task are saved
         "CELERY_RESULT_EXPIRES": 3600,

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from celery import Signature, Task, chord, current_app, shared_task
+from celery import Signature, Task, chord, shared_task
 from celery.exceptions import Reject
 from django.conf import settings
 from django.db import DataError, InterfaceError, OperationalError
@@ -68,16 +68,9 @@ def ring() -> None:
         return
     try:
         with pools.producers[_doorbell_connection()].acquire(block=True, timeout=PUBLISH_PATIENCE) as producer:
-            _publish_dispatch(producer)
+            dispatch.apply_async(producer=producer, retry=False)
     except (BrokerError, OSError, ConnectionError, TimeoutError) as error:
         doorbell.rest(error)
-
-
-def _publish_dispatch(producer: Producer) -> None:
-    """Without Celery's event "task-sent", which costs the caller as much again as the message."""
-    amqp = current_app.amqp
-    message = amqp.as_task_v2(uuid(), dispatch.name, ignore_result=True, create_sent_event=False)
-    amqp.send_task_message(producer, dispatch.name, message, queue="control", retry=False)
 
 
 @cache
