@@ -15,7 +15,7 @@ from celery import Signature, Task, chord, shared_task
 from celery.exceptions import Reject
 from django.conf import settings
 from django.db import DataError, InterfaceError, OperationalError
-from kombu import Connection, Producer, pools, uuid
+from kombu import Connection, pools
 from kombu.exceptions import OperationalError as BrokerError
 
 from channels import registry
