@@ -159,7 +159,7 @@ class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
                 SELECT EXISTS (
                     SELECT FROM notifier_notificationevent AS event JOIN notifier_notificationevent AS later
                       ON later.order_id = event.order_id AND later.recipient_key = event.recipient_key
-                    WHERE event.id = ANY(%s) AND event.order_id <> '' AND later.stage >= %s)
+                    WHERE event.id = ANY(%s) AND later.order_id <> '' AND later.stage >= %s)
                 """,
                 [list(event_ids), superseded_from],
             )
@@ -227,9 +227,9 @@ SELECT letter.id, delivery.id, event.id, event.priority, delivery.channel, deliv
                       OR (event.event_type, delivery.channel, other.channel) IN (
                           SELECT * FROM unnest(%(chain_types)s::text[], %(chain_of)s::text[], %(chain_to)s::text[])))
            ) THEN 'REACHED'
-           WHEN event.order_id <> '' AND EXISTS (
+           WHEN EXISTS (
                SELECT FROM notifier_notificationevent AS later
-               WHERE later.order_id = event.order_id AND later.recipient_key = event.recipient_key
+               WHERE later.order_id <> '' AND later.order_id = event.order_id AND later.recipient_key = event.recipient_key
                  AND later.stage >= known.superseded_from
            ) THEN 'SUPERSEDED'
            WHEN event.expires_at <= statement_timestamp() THEN 'EXPIRED'

@@ -275,7 +275,7 @@ WITH locked AS MATERIALIZED (
            delivery.unknown_since, delivery.forced, delivery.first_due_at, event.event_type, event.order_id,
            event.metadata, event.recorded_at, event.expires_at, event.user_id,
            (SELECT later.event_type || ' ' || later.id FROM notifier_notificationevent AS later
-            WHERE NOT delivery.forced AND event.order_id <> '' AND later.order_id = event.order_id
+            WHERE NOT delivery.forced AND later.order_id <> '' AND later.order_id = event.order_id
               AND later.recipient_key = event.recipient_key AND later.stage >= limits.stage LIMIT 1) AS overtaken_by,
            {person_sql("event.user_id", "event.recipient")} AS person
     FROM notifier_delivery AS delivery
