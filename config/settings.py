@@ -93,6 +93,14 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024  # a bulk trigger; one event is he
 # --- servers ---------------------------------------------------------------------------------------------------
 _database, REDIS_URL = servers(debug=DEBUG, data_dir=DATA_DIR)
 _pool = number("NOTIFIER_DATABASE_POOL", 0)  # connections that the threads of a web process share (config/asgi.py)
+POSTGRES_SETTINGS = (
+    # a statement that hangs must end before the leases that it works under
+    "statement_timeout=15000",
+    "idle_in_transaction_session_timeout=30000",
+    # a plan that is kept must not be one for a table that was empty then; every statement of ours has its index
+    "enable_seqscan=off",
+    "jit=off",  # compiling costs more than our short statements
+)
 DATABASES = {
     "default": {
         **_database,
@@ -103,8 +111,11 @@ DATABASES = {
             "connect_timeout": 5,
             "keepalives_idle": 30,
             **({"pool": {"min_size": 1, "max_size": _pool, "timeout": 4}} if _pool else {}),
-            # a statement that hangs must end before the leases that it works under
-            "options": "-c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000",
+            # the server keeps the plans of statements that come again: planning costs more than most of them
+            "server_side_binding": True,
+            # (not behind a pooler in transaction mode that cannot follow: 0)
+            "prepare_threshold": number("NOTIFIER_PREPARE_AFTER", 3) or None,
+            "options": " ".join(f"-c {setting}" for setting in POSTGRES_SETTINGS),
         },
     }
 }

@@ -229,8 +229,8 @@ SELECT letter.id, delivery.id, event.id, event.priority, delivery.channel, deliv
            ) THEN 'REACHED'
            WHEN EXISTS (
                SELECT FROM notifier_notificationevent AS later
-               WHERE later.order_id <> '' AND later.order_id = event.order_id AND later.recipient_key = event.recipient_key
-                 AND later.stage >= known.superseded_from
+               WHERE later.order_id <> '' AND later.order_id = event.order_id
+                 AND later.recipient_key = event.recipient_key AND later.stage >= known.superseded_from
            ) THEN 'SUPERSEDED'
            WHEN event.expires_at <= statement_timestamp() THEN 'EXPIRED'
            ELSE ''

@@ -169,10 +169,15 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
             UPDATE notifier_delivery AS delivery
             SET status = 'SKIPPED', skip_reason = skip.reason, detail = '', lease_until = NULL,
                 finished_at = statement_timestamp()
-            FROM unnest(%s::uuid[], %s::int[], %s::text[]) AS skip(id, attempt, reason)
-            WHERE delivery.id = skip.id AND delivery.status = 'SENDING' AND delivery.attempt = skip.attempt
+            FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(reasons)s::text[]) AS skip(id, attempt, reason)
+            WHERE delivery.id = ANY(%(ids)s) AND delivery.id = skip.id
+              AND delivery.status = 'SENDING' AND delivery.attempt = skip.attempt
             """,
-            [[s.id for s in skips], [s.attempt for s in skips], [s.reason for s in skips]],
+            {
+                "ids": [s.id for s in skips],
+                "attempts": [s.attempt for s in skips],
+                "reasons": [s.reason for s in skips],
+            },
         )
 
     def postpone(self, rows: Sequence[Postponed]) -> None:
@@ -180,22 +185,31 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         execute(
             """
             WITH locked AS (
-                SELECT id FROM notifier_delivery WHERE id = ANY(%s) AND status IN ('QUEUED', 'RETRYING')
+                SELECT id FROM notifier_delivery WHERE id = ANY(%(ids)s) AND status IN ('QUEUED', 'RETRYING')
                 ORDER BY id FOR UPDATE SKIP LOCKED
             )
             UPDATE notifier_delivery AS delivery
             SET due_at = statement_timestamp() + p.due_in * interval '1 second',
                 detail = CASE WHEN fallback_of = '' THEN p.detail ELSE delivery.detail END
-            FROM unnest(%s::uuid[], %s::float8[], %s::text[]) AS p(id, due_in, detail), locked
-            WHERE delivery.id = p.id AND locked.id = p.id
+            FROM unnest(%(ids)s::uuid[], %(waits)s::float8[], %(details)s::text[]) AS p(id, due_in, detail), locked
+            WHERE delivery.id = ANY(%(ids)s) AND delivery.id = p.id AND locked.id = p.id
             """,
-            [[r.id for r in rows], [r.id for r in rows], [float(r.due_in) for r in rows], [r.detail for r in rows]],
+            {
+                "ids": [r.id for r in rows],
+                "waits": [float(r.due_in) for r in rows],
+                "details": [r.detail for r in rows],
+            },
         )
 
     def give_up(self, rows: Sequence[GivenUp]) -> list[UUID]:
         """QUEUED or RETRYING -> FAILED with its dead letter, where nobody claimed it meanwhile; their events."""
+        params: dict[str, list[Any]] = {
+            "ids": [r.id for r in rows],
+            "causes": [r.cause for r in rows],
+            "details": [r.detail for r in rows],
+        }
         with connection.cursor() as cursor:
-            cursor.execute(_GIVE_UP, [[r.id for r in rows], [r.cause for r in rows], [r.detail for r in rows]])
+            cursor.execute(_GIVE_UP, params)
             return [row[0] for row in cursor.fetchall()]
 
     def wake(self, channel: str, spread: timedelta) -> int:
@@ -230,7 +244,14 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """
         attempts = [attempt for result in results for attempt in result.attempts]
         with connection.cursor() as cursor:
-            cursor.execute(_FINISH, {"results": _records(_RESULT, results), "attempts": _records(_ATTEMPT, attempts)})
+            cursor.execute(
+                _FINISH,
+                {
+                    "ids": [result.id for result in results],
+                    "results": _records(_RESULT, results),
+                    "attempts": _records(_ATTEMPT, attempts),
+                },
+            )
             return list(cursor.fetchall())
 
     def lease_expired(self, limit: int) -> list[Delivery]:
@@ -297,12 +318,12 @@ WITH locked AS MATERIALIZED (
     UPDATE notifier_delivery AS delivery
     SET status = 'SKIPPED', skip_reason = placed.obstacle, finished_at = statement_timestamp(),
         detail = CASE placed.obstacle WHEN 'SUPERSEDED' THEN 'overtaken by ' || placed.overtaken_by ELSE '' END
-    FROM placed WHERE delivery.id = placed.id AND placed.obstacle <> ''
+    FROM placed WHERE delivery.id = ANY(%(ids)s) AND delivery.id = placed.id AND placed.obstacle <> ''
 ), started AS (
     UPDATE notifier_delivery AS delivery
     SET status = 'SENDING', attempt = delivery.attempt + 1,
         lease_until = statement_timestamp() + %(lease)s * interval '1 second'
-    FROM placed WHERE delivery.id = placed.id AND placed.obstacle = '' AND placed.fits
+    FROM placed WHERE delivery.id = ANY(%(ids)s) AND delivery.id = placed.id AND placed.obstacle = '' AND placed.fits
 )
 SELECT id, event_id, round, channel, attempt + fits::int, fits, tries, unknown_since, forced, first_due_at,
        statement_timestamp(), event_type, order_id, metadata::text, recorded_at, expires_at, user_id, person
@@ -335,8 +356,7 @@ _FINISH = f"""
 WITH r AS MATERIALIZED (
     SELECT * FROM {_recordset("results", _RESULT)}
 ), locked AS (
-    SELECT delivery.id FROM notifier_delivery AS delivery JOIN r ON r.id = delivery.id
-    ORDER BY delivery.id FOR UPDATE OF delivery
+    SELECT id FROM notifier_delivery WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE
 ), changed AS (
     UPDATE notifier_delivery AS delivery
     SET status = r.status, tries = delivery.tries + r.counted::int, lease_until = NULL,
@@ -348,7 +368,7 @@ WITH r AS MATERIALIZED (
         sent_at = CASE WHEN r.status = 'SENT' THEN statement_timestamp() END,
         finished_at = CASE WHEN r.status <> 'RETRYING' THEN statement_timestamp() END
     FROM r, locked
-    WHERE delivery.id = r.id AND locked.id = r.id AND (
+    WHERE delivery.id = ANY(%(ids)s) AND delivery.id = r.id AND locked.id = r.id AND (
         delivery.status = 'SENDING' AND delivery.attempt = r.attempt
         OR r.status = 'SENT' AND delivery.status IN ('QUEUED', 'SENDING', 'RETRYING'))
     RETURNING delivery.id, delivery.event_id, delivery.channel, delivery.status, r.cause, r.detail
@@ -375,14 +395,14 @@ SELECT event_id, status FROM changed
 
 _GIVE_UP = """
 WITH p AS (
-    SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS p(id, cause, detail)
+    SELECT * FROM unnest(%(ids)s::uuid[], %(causes)s::text[], %(details)s::text[]) AS p(id, cause, detail)
 ), locked AS (
-    SELECT delivery.id FROM notifier_delivery AS delivery JOIN p ON p.id = delivery.id
-    WHERE delivery.status IN ('QUEUED', 'RETRYING') ORDER BY delivery.id FOR UPDATE OF delivery SKIP LOCKED
+    SELECT id FROM notifier_delivery WHERE id = ANY(%(ids)s) AND status IN ('QUEUED', 'RETRYING')
+    ORDER BY id FOR UPDATE SKIP LOCKED
 ), lost AS (
     UPDATE notifier_delivery AS delivery
     SET status = 'FAILED', detail = p.detail, finished_at = statement_timestamp()
-    FROM p, locked WHERE delivery.id = p.id AND locked.id = p.id
+    FROM p, locked WHERE delivery.id = ANY(%(ids)s) AND delivery.id = p.id AND locked.id = p.id
     RETURNING delivery.id, delivery.event_id, delivery.channel, p.cause, p.detail
 ), dead AS (
     INSERT INTO notifier_deadletter (id, delivery_id, source, event_type, channel, cause, last_error, status)

@@ -120,9 +120,10 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
             UPDATE notifier_notificationevent AS event
             SET plan_failures = plan_failures + 1, lease_until = NULL,
                 due_at = statement_timestamp() + failure.due_in * interval '1 second'
-            FROM unnest(%s::uuid[], %s::float8[]) AS failure(id, due_in) WHERE event.id = failure.id
+            FROM unnest(%(ids)s::uuid[], %(waits)s::float8[]) AS failure(id, due_in)
+            WHERE event.id = ANY(%(ids)s) AND event.id = failure.id
             """,
-            [[i for i, _ in failures], [due_in for _, due_in in failures]],
+            {"ids": [i for i, _ in failures], "waits": [due_in for _, due_in in failures]},
         )
 
     def lock_unsettled(self, ids: Iterable[UUID]) -> list[NotificationEvent]:
@@ -145,9 +146,10 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
             """
             UPDATE notifier_notificationevent AS event
             SET status = verdict.status, settled_at = statement_timestamp(), due_at = NULL, lease_until = NULL
-            FROM unnest(%s::uuid[], %s::text[]) AS verdict(id, status) WHERE event.id = verdict.id
+            FROM unnest(%(ids)s::uuid[], %(statuses)s::text[]) AS verdict(id, status)
+            WHERE event.id = ANY(%(ids)s) AND event.id = verdict.id
             """,
-            [[i for i, _ in verdicts], [s for _, s in verdicts]],
+            {"ids": [i for i, _ in verdicts], "statuses": [s for _, s in verdicts]},
         )
 
     def wait_until(self, dues: Sequence[tuple[UUID, datetime | None, bool]]) -> None:
@@ -157,10 +159,14 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
             UPDATE notifier_notificationevent AS event
             SET due_at = LEAST(event.due_at, COALESCE(due.at, statement_timestamp())),
                 lease_until = CASE WHEN due.release THEN NULL ELSE event.lease_until END
-            FROM unnest(%s::uuid[], %s::timestamptz[], %s::bool[]) AS due(id, at, release)
-            WHERE event.id = due.id
+            FROM unnest(%(ids)s::uuid[], %(times)s::timestamptz[], %(ends)s::bool[]) AS due(id, at, release)
+            WHERE event.id = ANY(%(ids)s) AND event.id = due.id
             """,
-            [[i for i, _, _ in dues], [at for _, at, _ in dues], [release for _, _, release in dues]],
+            {
+                "ids": [i for i, _, _ in dues],
+                "times": [at for _, at, _ in dues],
+                "ends": [release for _, _, release in dues],
+            },
         )
 
     def insert_new(self, source: str, events: Sequence[NewEvent]) -> set[UUID]:
@@ -203,7 +209,7 @@ WITH due AS (
 UPDATE notifier_notificationevent AS event
 SET status = 'DISPATCHED', round = round + 1, due_at = NULL,
     lease_until = statement_timestamp() + %s * interval '1 second'
-FROM due WHERE event.id = due.id
+WHERE event.id = ANY(ARRAY(SELECT id FROM due))
 RETURNING event.id, event.event_type, event.round, event.round - event.plan_failures = 1, event.user_id,
     CASE WHEN event.round - event.plan_failures = 1 THEN {person_sql("event.user_id", "event.recipient")} END
 """  # noqa: S608 - every value is a parameter
@@ -219,7 +225,7 @@ WITH sent AS (
 )
 UPDATE notifier_notificationevent AS event
 SET status = 'SENT', settled_at = statement_timestamp(), due_at = NULL, lease_until = NULL
-FROM sent WHERE event.id = sent.id
+WHERE event.id = ANY(ARRAY(SELECT id FROM sent))
 RETURNING event.id
 """
 
