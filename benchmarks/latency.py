@@ -6,17 +6,19 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks.drain import CALLED, SLOWEST, received
+from benchmarks.drain import CALLED, SLOWEST, drain, received
 from benchmarks.load import ACCEPTED, Arrivals, Posted
 from benchmarks.measures import median_of, spread
 from benchmarks.options import Options, Show
 from benchmarks.stage import Stage
 
+WARM_EVENTS = 50  # before the first rate
 WARM = 3.0  # seconds at each rate that do not count
 
 
 def latency(stage: Stage, options: Options, show: Show) -> dict[str, Any]:
     """Keys of the report."""
+    drain(stage, WARM_EVENTS)
     runs: dict[str, list[dict[str, dict[str, float]]]] = {}
     for number in range(options.api_rounds):
         for rate in options.rates:

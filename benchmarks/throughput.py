@@ -56,7 +56,7 @@ def report(runs: Mapping[str, Sequence[Run]], default: int, batches: Sequence[in
     middle = {name: round(median(found), 1) for name, found in eps.items()}
     cpu = {name: median_of([run.cpu_ms_per_event for run in found]) for name, found in runs.items()}
     ours = engine(default)
-    found = {
+    numbers = {
         "baseline_chord_eps": middle[CHORD],
         "engine_eps": {str(batch): middle[engine(batch)] for batch in sorted(batches)},
         "engine_default_batch": default,
@@ -67,5 +67,5 @@ def report(runs: Mapping[str, Sequence[Run]], default: int, batches: Sequence[in
     }
     if BEST in runs:
         best = {"baseline_best": middle[BEST], "engine_ratio_best": ratio(eps[ours], eps[BEST])}
-        found |= {**best, "naive_eps": middle[NAIVE]}
-    return found
+        numbers |= {**best, "naive_eps": middle[NAIVE]}
+    return numbers
