@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import redis
 from celery import Celery
@@ -17,12 +17,13 @@ from tests.processes import wait_for
 CHUNK = 20  # chords that one task publishes: all processes publish, and the task itself costs next to nothing
 QUIET = 1.0  # seconds with empty lists, after which all is done: no task takes so long
 WARM = 60  # events
+NO_RESULTS = {"BASELINE_IGNORES_RESULTS": "1"}
 GIVEN_UP = 300.0  # seconds
 INSPECTED = 5.0  # seconds for the workers' answer
 
 #: as the Procfile has them: two workers of a prefork pool, each with a process a core
 PREFORK = (("--hostname", "control@%h", "--loglevel", "INFO"), ("--hostname", "worker@%h", "--loglevel", "INFO"))
-#: the best that was found for tasks that do nothing: no pool, no parent process, no log line a task, less talk
+#: with NO_RESULTS the best that was found for tasks that do nothing: no pool, no parent process, no log line a task
 SOLO = tuple(
     ("--hostname", f"{name}@%h", "--loglevel", "WARNING", "--pool", "solo", "--without-gossip", "--without-mingle")
     for name in ("one", "two")
@@ -34,8 +35,10 @@ class Chords(ABC):
 
     app = ""  # the app's module in benchmarks, and its queue
 
-    def __init__(self, stage: Stage, lines: Sequence[Sequence[str]] = PREFORK) -> None:
-        self.stage = stage
+    def __init__(
+        self, stage: Stage, lines: Sequence[Sequence[str]] = PREFORK, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.stage, self.environment = stage, environment
         self.names = [f"{self.app}-{line[1].partition('@')[0]}" for line in lines]
         for name, line in zip(self.names, lines, strict=True):
             stage.add(name, "celery", "-A", f"benchmarks.{self.app}", "worker", *line)
@@ -44,7 +47,7 @@ class Chords(ABC):
 
     def measure(self, seconds: float) -> Run:
         """Start, warm up, run what takes about so many seconds, stop. Raises RuntimeError where a task is missing."""
-        self.stage.start(self.names, wait=False)
+        self.stage.start(self.names, self.environment, wait=False)
         try:
             wait_for(lambda: len(self.control.ping(limit=len(self.names)) or ()) == len(self.names), "workers answer")
             warm = self._run(WARM)

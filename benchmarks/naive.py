@@ -14,6 +14,5 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")  # with it, C
 
 REDIS = os.environ.get("REDIS_URL", "")
 app = Celery("naive", broker=REDIS, backend=REDIS, include=["benchmarks.naive_tasks"])
-app.conf.task_ignore_result = True
 app.conf.task_default_queue = "naive"
 app.conf.broker_connection_retry_on_startup = True

@@ -17,6 +17,7 @@ QUICK: dict[str, dict[str, Any]] = {
         "engine_eps": NUMBERS,
         "engine_default_batch": {"type": "integer"},
         "engine_ratio": NUMBER,
+        "engine_cpu_ratio": NUMBER,
         "cpu_ms_per_event": NUMBERS,
     },
     "latency": {"latency_ms": BY_RATE, "latency_from_answer_ms": BY_RATE, "latency_accepted": BY_RATE},

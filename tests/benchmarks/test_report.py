@@ -41,6 +41,7 @@ def test_the_ratio_is_of_runs_side_by_side() -> None:
     found = measured()
     assert found["engine_ratio"] == 20
     assert found["engine_ratio_best"] == 10
+    assert found["engine_cpu_ratio"] == 1
     assert found["baseline_chord_eps"] == 10
     assert found["engine_eps"] == {"1": 9, "100": 200}
     assert found["cpu_ms_per_event"] == {"workers": 2.0}
