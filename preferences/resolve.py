@@ -62,10 +62,11 @@ def person_sql(user_id: str, guest: str) -> str:
 
     NULL for a user who is unknown or inactive. Every look-up is by an index.
     """
-    # lower() goes by the database's locale: C knows no Ü of a domain, and Turkish another i than Python
+    # lower() goes by the database's locale: C knows no Ü of a domain, and Turkish another i than Python. What it
+    # gives is compared by the index's own collation, the default: by another one the whole table would be read
     suppressed = """(SELECT json_agg(blocked.kind) FROM preferences_suppressedaddress AS blocked
         WHERE (blocked.kind, blocked.address) IN (
-            ('email', lower({email} COLLATE "C")), ('email', lower({email})), ('phone', {phone})))"""
+            ('email', lower({email} COLLATE "C") COLLATE "default"), ('email', lower({email})), ('phone', {phone})))"""
     return f"""COALESCE(
         (SELECT json_build_array(
             owner.locale, owner.time_zone, owner.email, owner.phone,

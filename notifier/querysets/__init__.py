@@ -1,5 +1,8 @@
 """Every status UPDATE of the system, and the claims. Set-based SQL: one statement for a batch, whatever its size.
 
+Where no index is named, rows are found by their primary key. tests/integration/test_query_plans.py holds all of them to
+an index, with a history in the tables.
+
 Only the database's clock counts. Every multi-row UPDATE that waits for locks takes them first in id order; a claim
 does not wait (SKIP LOCKED), so its order is free.
 

@@ -290,6 +290,7 @@ WHERE event_id = ANY(%s) AND status IN ('QUEUED', 'RETRYING') AND hold_reason = 
 ORDER BY id
 """  # noqa: S608 - names of columns
 
+# "later.order_id <> ''" is what lets the planner use event_order: it does not infer it from the join
 _CLAIM = f"""
 WITH locked AS MATERIALIZED (
     SELECT delivery.id, delivery.event_id, event.round, delivery.channel, delivery.attempt, delivery.tries,

@@ -1,0 +1,159 @@
+"""With months of history in the tables, every statement of the engine still goes by an index: the cost stays flat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import connection
+from django.db.models import F
+from django.db.models.functions import Now
+from pytest_django.fixtures import Settings
+from pytest_django.plugin import DjangoDbBlocker
+
+from channels.models import InboxMessage
+from channels.testing import forget_gates
+from notifier import dispatch
+from notifier.models import ApiKey, Delivery, NotificationEvent
+from notifier.querysets.dead_letters import Filter
+from notifier.record import TriggerError, parse, record_many
+from notifier.replay import replay
+from notifier.sweep import sweep
+from preferences.models import User
+from tests import engine, history
+from tests.api.conftest import Caller
+from tests.plans import Plan, plans
+from tests.sandbox_process import Sandbox
+
+pytestmark = pytest.mark.django_db
+
+# partial indexes of what is under way or open: their size is not that of the history
+SMALL = {"event_due", "event_leased", "delivery_leased", "delivery_retrying", "dead_letter_open_once_per_delivery"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def past(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    with django_db_blocker.unblock():
+        history.fill()
+        yield
+        history.clear()
+
+
+@pytest.fixture
+def people() -> list[User]:
+    return list(User.objects.all()[:100])
+
+
+def indexes_of(found: Sequence[Plan]) -> set[str]:
+    """The indexes by which these statements go; fails where one reads a table or an index from end to end."""
+    for plan in found:
+        whole = {(t, i) for t, i in plan.read_whole() if t in history.TABLES and i not in SMALL}
+        assert not whole, plan.sql
+    return {name for plan in found for name in plan.indexes}
+
+
+def trigger(people: Sequence[User], **more: Any) -> list[UUID]:
+    """One event of one order for each of them, and for a guest."""
+    whom: list[dict[str, Any]] = [{"userId": str(user.id)} for user in people]
+    whom.append({"recipient": {"email": "guest@shop.example"}})
+    metadata = {"orderId": "ORD77", "trackingUrl": "https://track.example"}
+    bodies = [{"eventType": "ORDER_SHIPPED", "metadata": metadata, **addressee, **more} for addressee in whom]
+    results = record_many([parse(body) for body in bodies], "shop")
+    return [found[0].event_id for found in results if not isinstance(found, TriggerError)]
+
+
+def later(events: Sequence[UUID], by: timedelta) -> None:
+    """As engine.pass_time, for these alone; and the providers are given another chance."""
+    forget_gates()
+    NotificationEvent.objects.filter(id__in=events).update(due_at=F("due_at") - by, lease_until=F("lease_until") - by)
+    Delivery.objects.filter(event__in=events).update(due_at=F("due_at") - by, first_due_at=F("first_due_at") - by)
+
+
+def test_recording(people: list[User]) -> None:
+    with plans() as found:
+        trigger(people)
+        for _ in range(2):
+            trigger([], idempotencyKey="the same")
+    assert indexes_of(found) == {"preferences_user_pkey", "event_once_per_source_and_key"}
+
+
+def test_rounds(people: list[User], sandbox: Sandbox) -> None:
+    trigger(people)
+    with plans() as found:
+        assert dispatch.lanes_due()
+        engine.run()
+    assert indexes_of(found) >= {
+        "event_due",
+        "event_order",
+        "delivery_once_per_event_and_channel",
+        "notifier_delivery_pkey",
+        "notifier_notificationevent_pkey",
+        "preference_once_per_choice",
+        "suppressed_once_per_address",
+    }
+
+
+def test_failures(people: list[User], sandbox: Sandbox) -> None:
+    events = trigger(people[:20])
+    sandbox.fault("sendgrid", mode="status", status=400)
+    sandbox.fault("twilio", mode="status", status=500)
+    sandbox.fault("fcm", mode="status", status=503)
+    with plans() as found:
+        engine.run()
+    for _ in range(3):
+        later(events, timedelta(minutes=2))
+        with plans() as more:
+            engine.run()
+        found += more
+    with plans() as more:
+        Delivery.objects.wake("PUSH", timedelta())
+        Delivery.objects.message_ids("SMS", ["ORD77"], excluding=[])
+    assert indexes_of([*found, *more]) >= {"attempt_once_per_claim", "delivery_retrying", "event_order"}
+
+
+def test_repairs(people: list[User], sandbox: Sandbox) -> None:
+    trigger(people[:20])
+    engine.round_of()
+    engine.die_while_sending()
+    with plans() as found:
+        sweep(messages_lost=True)
+        engine.repair()
+        engine.run()
+    assert indexes_of(found) >= {"event_leased", "delivery_leased"}
+
+
+def test_a_claim_reads_no_more_of_a_backlog_than_it_takes(people: list[User]) -> None:
+    backlog = NotificationEvent.objects.order_by("-id").values("id")[:5000]
+    NotificationEvent.objects.filter(id__in=backlog).update(status="QUEUED", settled_at=None, due_at=Now())
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE notifier_notificationevent")
+    with plans() as found:
+        NotificationEvent.objects.claim_due(dispatch.Lane.STANDARD.value, 100, django_settings.EVENT_LEASE)
+    assert "event_due" in indexes_of(found)
+    assert "Sort" not in {node["Node Type"] for node in found[0].nodes}
+
+
+def test_looking_up(settings: Settings) -> None:
+    settings.WHITENOISE_AUTOREFRESH = True  # there is no collectstatic in tests
+    api = Caller(ApiKey.issue("shop", ApiKey.SCOPES)[1])
+    event, message = NotificationEvent.objects.filter(status="FAILED")[0], InboxMessage.objects.all()[0]
+    with plans() as found:
+        answers = [
+            api("GET", f"/notifications/events/{event.id}"),
+            api("GET", f"/notifications/events?orderId={event.order_id}"),
+            api("GET", f"/notifications/inbox?userId={message.user_id}"),
+            api("POST", f"/notifications/inbox/{message.id}/read"),
+            api("GET", "/notifications/dead-letters?channel=EMAIL"),
+        ]
+    assert {answer.status for answer in answers} == {200}
+    assert indexes_of(found) >= {"event_order", "inbox_newest_first", "dead_letter_open", "attempt_once_per_claim"}
+
+
+def test_replaying() -> None:
+    with plans() as found:
+        assert replay(Filter(channels=["EMAIL"]), force=True, limit=20).replayed == 20
+    assert indexes_of(found) >= {"event_order", "notifier_deadletter_pkey"}
