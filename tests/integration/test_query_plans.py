@@ -157,3 +157,12 @@ def test_replaying() -> None:
     with plans() as found:
         assert replay(Filter(channels=["EMAIL"]), force=True, limit=20).replayed == 20
     assert indexes_of(found) >= {"event_order", "notifier_deadletter_pkey"}
+
+
+@pytest.mark.parametrize(
+    "table", ["notifier_notificationevent", "notifier_delivery", "notifier_attempt", "notifier_channels_inboxmessage"]
+)
+def test_big_tables_are_vacuumed_long_before_a_fifth_of_them_is_dead(table: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT reloptions FROM pg_class WHERE relname = %s", [table])
+        assert "autovacuum_vacuum_scale_factor=0.01" in cursor.fetchone()[0]
