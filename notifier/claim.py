@@ -61,15 +61,15 @@ def claim(channel: Channel, ids: Sequence[UUID], *, early: bool = False, alone: 
         superseded_from=_superseded_from(),
         lease=settings.DELIVERY_LEASE,
     )
-    claimed, waiting = [], []
+    claimed, waiting, kinds = [], [], registry.address_kinds()
     for row in rows:
-        limits = _limits(channel, row, permit)
+        limits = _limits(channel, row, permit, kinds)
         if row.started:
             claimed.append(Claimed(row, limits))
         else:
             waiting.append((row, limits))
     given_up = _wait(waiting, permit)
-    going = _skip(claimed)
+    going = _skip(claimed, kinds)
     if not going:
         channel.give_back()
     tried = _tried_addresses(going) if channel.address == "device" else {}
@@ -82,11 +82,11 @@ def _superseded_from() -> dict[str, int]:
     return {t.name: t.superseded_from for t in event_types().values() if t.superseded_from is not None}
 
 
-def _skip(claimed: Sequence[Claimed]) -> list[Claimed]:
+def _skip(claimed: Sequence[Claimed], kinds: Mapping[str, str]) -> list[Claimed]:
     """Turn what its recipient does not want, or cannot be reached by, any more into SKIPPED; the others."""
     going, skips = [], []
     for item in claimed:
-        if reason := _obstacle(item.row):
+        if reason := _obstacle(item.row, kinds):
             skips.append(Skip(item.row.id, item.row.attempt, reason))
         else:
             going.append(item)
@@ -95,16 +95,16 @@ def _skip(claimed: Sequence[Claimed]) -> list[Claimed]:
     return going
 
 
-def _obstacle(row: Candidate) -> SkipReason:
+def _obstacle(row: Candidate, kinds: Mapping[str, str]) -> SkipReason:
     event_type = event_types().get(row.event_type)
     if event_type is None:
         return SkipReason.NONE
-    return obstacle(event_type, row.channel, row.recipient, registry.address_kinds())
+    return obstacle(event_type, row.channel, row.recipient, kinds)
 
 
-def _limits(channel: Channel, row: Candidate, permit: Permit) -> Limits:
+def _limits(channel: Channel, row: Candidate, permit: Permit, kinds: Mapping[str, str]) -> Limits:
     event_type = event_types().get(row.event_type, GONE)
-    stand_in = can_stand_in(event_type, row.channel, row.recipient, registry.address_kinds())
+    stand_in = can_stand_in(event_type, row.channel, row.recipient, kinds)
     return Limits(event_type.retry_policy(row.channel), stand_in, channel.resend_unknown, permit.trial)
 
 

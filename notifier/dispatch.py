@@ -18,7 +18,7 @@ from notifier import backoff
 from notifier.catalogue import Priority, event_types
 from notifier.failpoints import hit
 from notifier.models import DeadLetter, Delivery, NotificationEvent
-from notifier.plan import Planned, plan
+from notifier.plan import plan
 from notifier.querysets.deliveries import Postponed, Ready
 from notifier.querysets.events import DueEvent
 from notifier.states import EventStatus
@@ -105,9 +105,14 @@ def _hold_back(rows: Sequence[tuple[UUID, float]]) -> None:
 
 def _plan(events: Sequence[DueEvent]) -> list[Ready]:
     """Insert the deliveries of new events; what may be claimed now, of these and of the others."""
-    new = [event for event in events if event.is_new]
-    others = [event.id for event in events if not event.is_new]
-    return Delivery.objects.plan([row for event in new for row in _deliveries(event)], others)
+    kinds = registry.address_kinds()
+    planned = [
+        (event.id, delivery)
+        for event in events
+        if event.is_new
+        for delivery in plan(event_types()[event.event_type], event.recipient, kinds)
+    ]
+    return Delivery.objects.plan(planned, [event.id for event in events if not event.is_new])
 
 
 def _plan_each(events: Sequence[DueEvent]) -> tuple[list[Ready], set[UUID]]:
@@ -140,21 +145,4 @@ def _plan_failed(event: NotificationEvent, error: Exception) -> None:
         cause="PLANNING",
         last_error=repr(error)[:500],
         payload=orjson.dumps(body),
-    )
-
-
-def _deliveries(event: DueEvent) -> list[Delivery]:
-    planned = plan(event_types()[event.event_type], event.recipient, registry.address_kinds())
-    return [as_row(event.id, delivery) for delivery in planned]
-
-
-def as_row(event_id: UUID, planned: Planned) -> Delivery:
-    """The row of a planned delivery, not saved yet."""
-    return Delivery(
-        event_id=event_id,
-        channel=planned.channel,
-        status=planned.status,
-        skip_reason=planned.skip_reason,
-        fallback_of=planned.fallback_of,
-        detail=planned.detail,
     )

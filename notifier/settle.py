@@ -13,7 +13,6 @@ from django.db import InterfaceError, OperationalError, transaction
 
 from channels import registry
 from notifier.catalogue import GONE, EventType, event_types
-from notifier.dispatch import as_row
 from notifier.failpoints import hit
 from notifier.models import Delivery, NotificationEvent
 from notifier.plan import Planned, next_fallback
@@ -35,7 +34,7 @@ class Decisions:
 
     verdicts: list[tuple[UUID, str]] = field(default_factory=list)
     due: list[tuple[UUID, datetime | None, bool]] = field(default_factory=list)
-    fallbacks: list[Delivery] = field(default_factory=list)
+    fallbacks: list[tuple[UUID, Planned]] = field(default_factory=list)
     unreached: list[tuple[NotificationEvent, Delivery]] = field(default_factory=list)
 
 
@@ -155,14 +154,14 @@ def _decide(
 
 def _fall_back(
     event: NotificationEvent, event_type: EventType, deliveries: Sequence[Delivery], recipient: Recipient
-) -> list[Delivery]:
+) -> list[tuple[UUID, Planned]]:
     states = {delivery.channel: DeliveryStatus(delivery.status) for delivery in deliveries}
     made = []
     for delivery in deliveries:
         if delivery.status in LOST and (channel := stand_in(event_type, delivery.channel, states, recipient)):
             states[channel] = DeliveryStatus.QUEUED
             detail = f"stands in for {delivery.channel}: {delivery.detail}"[:500]
-            made.append(as_row(event.id, Planned(channel, fallback_of=delivery.channel, detail=detail)))
+            made.append((event.id, Planned(channel, fallback_of=delivery.channel, detail=detail)))
     return made
 
 
@@ -176,7 +175,7 @@ def _next_due(deliveries: Sequence[Delivery]) -> datetime | None:
 
 def _write(decisions: Decisions) -> bool:
     if decisions.fallbacks:
-        Delivery.objects.bulk_create(decisions.fallbacks, ignore_conflicts=True)
+        Delivery.objects.plan(decisions.fallbacks)
     if decisions.verdicts:
         NotificationEvent.objects.conclude(decisions.verdicts)
     if decisions.due:

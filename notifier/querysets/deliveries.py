@@ -10,7 +10,9 @@ from uuid import UUID
 
 import orjson
 from django.db import connection, models
+from uuid_utils import uuid7
 
+from notifier.plan import Planned
 from notifier.querysets.sql import execute
 from preferences.resolve import Recipient, person, person_sql
 
@@ -121,12 +123,15 @@ class DeliveryResult:
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
-    def plan(self, planned: Sequence[Delivery], event_ids: Sequence[UUID]) -> list[Ready]:
-        """Insert what is new, and say what may be claimed now: of that, and of these other events, in id order.
+    def plan(self, planned: Sequence[tuple[UUID, Planned]], event_ids: Sequence[UUID] = ()) -> list[Ready]:
+        """Insert deliveries of events; what may be claimed now of them, and of these other events, in id order.
 
         Uses (event, channel)'s index. What was planned before stays as it is.
         """
-        rows = [[getattr(delivery, name) for name in _PLANNED] for delivery in planned]
+        rows = [
+            [str(uuid7()), event, new.channel, new.status, new.skip_reason, new.fallback_of, new.detail]
+            for event, new in planned
+        ]
         with connection.cursor() as cursor:
             cursor.execute(_PLAN, [orjson.dumps(rows).decode(), list(event_ids)])
             return [Ready(*row) for row in cursor.fetchall()]
