@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,8 @@ class Message:
     """One rendered message to one address. A push delivery to three devices is three messages.
 
     `address` is personal data: it never goes into a log. `address_id` names it there (a device's id), and is
-    empty where a delivery has one address only. `parts` holds the channel's template parts by name.
+    empty where a delivery has one address only. `parts` holds the channel's template parts by name. `patience`: seconds
+    that an answer is worth waiting for, since another channel is to carry the message then.
     """
 
     delivery_id: str
@@ -46,6 +48,7 @@ class Message:
     address_id: str = ""
     event_type: str = ""
     data: Mapping[str, str] = field(default_factory=dict)
+    patience: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
@@ -24,6 +27,8 @@ from preferences.resolve import Address
 
 log = logging.getLogger(__name__)
 
+SHORTEST_CALL = 1.0  # seconds that an answer is waited for, even where the fallback is due: the last try
+
 
 @dataclass(slots=True)
 class Claimed:
@@ -33,9 +38,15 @@ class Claimed:
     limits: Limits
     messages: list[Message] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+    claimed_at: float = field(default_factory=time.monotonic)
     verdict: Verdict | None = None  # where nothing is to be sent after all: an earlier attempt was cleared up
     receipt: Receipt | None = None
     attempts: Sequence[AttemptRow] = ()
+
+    @property
+    def waited(self) -> timedelta:
+        """Since it was first due, by the database's clock until the claim, and by ours since."""
+        return self.row.now - self.row.first_due_at + timedelta(seconds=time.monotonic() - self.claimed_at)
 
 
 @dataclass(slots=True)
@@ -187,9 +198,15 @@ def _message(item: Claimed, parts: Mapping[str, str], address: Address) -> Messa
         parts=parts,
         address_id=address.id,
         event_type=row.event_type,
+        patience=_patience(item),
         data={
             "order_id": row.order_id,
             "event_id": str(row.event_id),
             "url": str(row.metadata.get("trackingUrl", "")),  # where a tap on the message leads
         },
     )
+
+
+def _patience(item: Claimed) -> float:
+    left = item.limits.left(item.waited)
+    return math.inf if left is None else max(left, SHORTEST_CALL)

@@ -144,9 +144,7 @@ def _result(item: Claimed, *, in_chord: bool) -> DeliveryResult:
 
 def _decide(item: Claimed, *, in_chord: bool) -> Verdict:
     row = item.row
-    decided = item.verdict or judge(
-        item.outcomes, tries=row.tries, waited=row.now - row.first_due_at, limits=item.limits
-    )
+    decided = item.verdict or judge(item.outcomes, tries=row.tries, waited=item.waited, limits=item.limits)
     if decided.status != DeliveryStatus.RETRYING:
         return decided
     if in_chord:

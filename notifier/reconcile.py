@@ -50,7 +50,7 @@ def _verdict(item: Claimed, finding: Finding, taken: set[str]) -> Verdict | None
 
 def _later(item: Claimed, error: ChannelError) -> Verdict:
     """The provider did not answer: asking costs no try, the fallback or the time to live ends it."""
-    waited = item.row.now - item.row.first_due_at
+    waited = item.waited
     left = item.limits.left(waited)
     if left is not None and left <= 0:
         return Verdict(DeliveryStatus.FAILED, False, 0, UNKNOWN, f"it may have gone out; asking: {error}")

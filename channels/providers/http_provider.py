@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar, TypeVar
 
 from channels.base import Message, Outcome, Provider, Receipt
@@ -59,7 +60,8 @@ class HttpProvider(Provider):
 
     def _build(self, message: Message) -> http.Request | ChannelError:
         try:
-            return self.build(message)
+            request = self.build(message)
+            return request if message.patience >= request.timeout else replace(request, timeout=message.patience)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one message concerns that one alone
             return MessageRejected(f"could not be built: {type(error).__name__}")
 

@@ -83,7 +83,7 @@ def test_failures_that_left_the_window_do_not_count() -> None:
 
 @pytest.mark.parametrize(
     ("failed", "after", "state"),
-    [(9, 1, State.CLOSED), (10, 1, State.OPEN), (2, 5, State.CLOSED), (3, 3, State.CLOSED), (3, 4, State.OPEN)],
+    [(9, 1, State.CLOSED), (10, 1, State.OPEN), (1, 9, State.CLOSED), (2, 3, State.CLOSED), (2, 4, State.OPEN)],
 )
 def test_good_times_do_not_hide_that_it_stopped_answering(failed: int, after: int, state: State) -> None:
     was = judge(Status(), Tally(ok=500), NOW)

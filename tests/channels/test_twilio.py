@@ -27,6 +27,7 @@ from channels.errors import (
     ProviderUnavailable,
     RateLimited,
 )
+from channels.providers import http
 from channels.providers.http_provider import redacted
 from channels.providers.twilio import CLOCK_ALLOWANCE, CODES, PAGE_SIZE, PAGES, TwilioProvider
 from sandbox import credentials
@@ -111,6 +112,13 @@ def test_request_is_the_sdks(sms: Message, changes: dict[str, Any], sender: str,
         )
         own = {"Connection", "Accept-Encoding", "Content-Length"}  # of the carrier
         assert built.headers.items() >= {name: h for name, h in sdk.prepared.headers.items() if name not in own}.items()
+
+
+@pytest.mark.parametrize(("patience", "timeout"), [(2.0, 2.0), (60.0, 5.0)])
+def test_a_call_lasts_no_longer_than_its_answer_is_worth(sms: Message, patience: float, timeout: float) -> None:
+    request = provider("http://127.0.0.1:1")._build(replace(sms, patience=patience))
+    assert isinstance(request, http.Request)
+    assert request.timeout == timeout
 
 
 def test_without_public_url_no_receipts_are_asked_for(wire: Wire, sms: Message) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -89,6 +90,25 @@ def test_it_falls_back_when_it_has_waited_long_enough(
     letter = DeadLetter.objects.get()
     assert (letter.cause, letter.last_error) == ("ProviderUnavailable", "breaker open, and its fallback is due")
     assert Delivery.objects.get(channel="IN_APP").detail == f"stands in for TOY: {letter.last_error}"
+
+
+def test_an_answer_is_awaited_no_longer_than_until_the_fallback_is_due(
+    provider: RecordingProvider, customer: Customer
+) -> None:
+    engine.trigger("ORDER_PACKED", customer().id)
+    started = engine.round_of()
+    engine.pass_time(toy.RETRY.fallback_after - timedelta(seconds=20))
+    engine.send(started)
+    assert 15 < provider.messages[0].patience <= 20
+
+
+def test_without_a_stand_in_an_answer_is_awaited_as_long_as_the_provider_says(
+    settings: Settings, tmp_path: Path, customer: Customer
+) -> None:
+    toy.configure(settings, tmp_path, channel=toy.NarrowChannel)
+    engine.trigger("ORDER_PACKED", customer().id)
+    engine.run()
+    assert recording("TOY").messages[0].patience == math.inf
 
 
 def test_without_a_stand_in_it_waits_until_its_time_to_live_ends(
