@@ -16,11 +16,15 @@ from benchmarks.load import ACCEPTED, BULK, SINGLE, Post, Posted, crowd, with_ap
 from benchmarks.measures import percentile
 from benchmarks.options import Options, Show
 from benchmarks.stage import METADATA, Stage, body
+from tests.chaos.world import Person
 
 SINGLE_CALLERS, BULK_CALLERS = 4, 2
 SINGLE_SECONDS, REFUSED_SECONDS, BULK_SECONDS = 6.0, 3.0, 6.0
 BULK_SIZE = 1_000  # the most that the API takes
-CELERY_EVENTS = 1_000
+MANY = 100  # triggers in a message of a Celery caller
+CELERY_EVENTS = {1: 1_000, MANY: 5_000}  # by triggers in a message
+FROM_CELERY = "SELECT count(*) FROM notifier_notificationevent WHERE source = 'celery'"
+LAST_FROM_CELERY = FROM_CELERY.replace("count(*)", "extract(epoch FROM max(recorded_at))::float8")
 GIVEN_UP = 300.0  # seconds
 
 
@@ -36,7 +40,8 @@ def intake(stage: Stage, options: Options, show: Show) -> dict[str, Any]:
         _forget(stage)
         stage.start()
         if not options.quick:
-            run["celery"] = _celery(stage)
+            run["celery"] = _celery(stage, 1)
+            run["celery_many"] = _celery(stage, MANY)
         found.append(run)
         show("intake: " + ", ".join(f"{name} {value:.2f}" for name, value in run.items()))
     return {"intake_eps": {name: round(median(run[name] for run in found), 2) for name in found[0]}}
@@ -121,24 +126,25 @@ def _forget(stage: Stage) -> None:
     stage.query("DELETE FROM notifier_notificationevent WHERE settled_at IS NULL AND round = 0")
 
 
-def _celery(stage: Stage) -> float:
-    """Events a second recorded from Celery callers, while the engine delivers them."""
-    sql = "SELECT count(*) FROM notifier_notificationevent WHERE source = 'celery'"
-    people, wanted, began = stage.world.people, stage.one(sql) + CELERY_EVENTS, time.time()
-    for number in range(CELERY_EVENTS):
-        trigger = body(people[number % len(people)])
-        stage.send(
-            "notifier.trigger",
-            queue="events",
-            event_type=trigger["eventType"],
-            user_id=trigger["userId"],
-            metadata=trigger["metadata"],
-        )
-    while stage.one(sql) < wanted:
+def _celery(stage: Stage, size: int) -> float:
+    """Events a second recorded from Celery callers who send so many in a message, while the engine delivers them."""
+    events = CELERY_EVENTS[size]
+    people, wanted, began = stage.world.people, stage.one(FROM_CELERY) + events, time.time()
+    for first in range(0, events, size):
+        given = [_of_celery(people[number % len(people)]) for number in range(first, first + size)]
+        if size == 1:
+            stage.send("notifier.trigger", queue="events", **given[0])
+        else:
+            stage.send("notifier.trigger_many", given, queue="events")
+    while left := wanted - stage.one(FROM_CELERY):
         if time.time() - began > GIVEN_UP:
-            raise RuntimeError(f"{wanted - stage.one(sql)} of {CELERY_EVENTS} triggers by Celery were never recorded")
+            raise RuntimeError(f"{left} of {events} triggers by Celery were never recorded")
         time.sleep(0.2)
-    sql = "SELECT extract(epoch FROM max(recorded_at))::float8 FROM notifier_notificationevent WHERE source = 'celery'"
-    ended = float(stage.one(sql))
+    ended = float(stage.one(LAST_FROM_CELERY))
     stage.until_drained(GIVEN_UP)
-    return CELERY_EVENTS / (ended - began)
+    return events / (ended - began)
+
+
+def _of_celery(person: Person) -> dict[str, Any]:
+    trigger = body(person)
+    return {"event_type": trigger["eventType"], "user_id": trigger["userId"], "metadata": trigger["metadata"]}
