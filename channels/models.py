@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from django.db import models
+from django.db import connection, models
 from django.db.models.functions import Now
 from uuid_utils.compat import uuid7
+
+
+class InboxQuerySet(models.QuerySet["InboxMessage"]):
+    def delete_old(self, before: datetime, after: UUID, below: UUID, limit: int) -> list[UUID]:
+        """Delete up to `limit` messages that were made before then, read or not; their ids.
+
+        Walks the primary key from `after` to `below`, the first id of that time.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                DELETE FROM notifier_channels_inboxmessage WHERE id = ANY(ARRAY(
+                    SELECT id FROM notifier_channels_inboxmessage
+                    WHERE id > %s AND id < %s AND created_at < %s ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED))
+                RETURNING id
+                """,
+                [after, below, before, limit],
+            )
+            return [row[0] for row in cursor.fetchall()]
 
 
 class InboxMessage(models.Model):
@@ -21,6 +42,8 @@ class InboxMessage(models.Model):
     url = models.TextField(blank=True)
     created_at = models.DateTimeField(db_default=Now())
     read_at: models.DateTimeField[Any, Any] = models.DateTimeField(null=True, blank=True)
+
+    objects = InboxQuerySet.as_manager()
 
     class Meta:
         ordering = ("-created_at",)

@@ -10,6 +10,7 @@ from kombu import Queue
 
 SWEEP_EVERY = timedelta(seconds=5)
 DUE_EVERY = timedelta(seconds=1)
+RETENTION_EVERY = timedelta(hours=1)
 
 
 def transport_options(visibility_timeout: timedelta) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def celery_settings(
         "CELERY_ACCEPT_CONTENT": ["json"],
         "CELERY_TIMEZONE": "UTC",
         "CELERY_TASK_CREATE_MISSING_QUEUES": False,  # a misspelt queue is an error, not a list that nobody reads
-        "CELERY_TASK_DEFAULT_QUEUE": "control",  # dispatch, settle, sweep; deliver is told its queue by dispatch
+        "CELERY_TASK_DEFAULT_QUEUE": "control",  # what no route names; deliver is told its queue by dispatch
         "CELERY_TASK_ROUTES": {f"notifier.{name}": {"queue": "events"} for name in ("trigger", "trigger_many")},
         "CELERY_TASK_QUEUES": [Queue(name, routing_key=name) for name in queues],
         "CELERY_DB_REUSE_MAX": 1_000_000,  # W9: keep the connection across tasks; config/celery.py heals it
@@ -102,6 +103,7 @@ def celery_settings(
         "CELERY_BEAT_SCHEDULE": {
             "due scan": _every(DUE_EVERY, "notifier.dispatch"),
             "repair scan": _every(SWEEP_EVERY, "notifier.sweep"),
+            "retention": _every(RETENTION_EVERY, "notifier.retention"),
         },
     }
 

@@ -145,6 +145,7 @@ MAX_CRASHES = 3  # attempts that ended with the process, before the row counts a
 WAKE_SPREAD = timedelta(seconds=20)  # over which a recovered provider's waiting deliveries come back
 REPLAY_RATE = max(1, number("NOTIFIER_REPLAY_RATE", 50))  # dead letters a second that all replays together send again
 DELIVERY_FAILED_WINDOW = timedelta(minutes=5)  # staff hear of one cause on one channel once in this time
+RETENTION = timedelta(days=number("NOTIFIER_RETENTION_DAYS", 90))  # of settled events, and with them of their keys
 
 FAILPOINTS = text("NOTIFIER_FAILPOINTS") if DEBUG else ""  # a folder, for tests that kill (notifier/failpoints.py)
 

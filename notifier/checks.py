@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -16,12 +17,13 @@ from channels import registry
 from notifier.catalogue import EventType, event_types
 from notifier.render import missing_templates
 
+SHORTEST_RETENTION = timedelta(days=30)  # an idempotency key lives as long as its event, and is promised so long
 BUILT_IN_CHANNELS = ("EMAIL", "SMS", "PUSH", "IN_APP")
 
 
 def register_all() -> None:
     """Have Django run these at every start."""
-    for check in (check_catalogue, check_channels, check_time_chain):
+    for check in (check_catalogue, check_channels, check_time_chain, check_retention):
         register(check)
 
 
@@ -65,6 +67,14 @@ def check_time_chain(**_: Any) -> list[CheckMessage]:
         for shorter, longer in pairwise(names)
         if getattr(settings, shorter) >= getattr(settings, longer)
     ]
+
+
+def check_retention(**_: Any) -> list[CheckMessage]:
+    """Nothing is deleted too early."""
+    if settings.RETENTION >= SHORTEST_RETENTION:
+        return []
+    shortest = f"it must be {SHORTEST_RETENTION.days} at least"
+    return [Error(f"NOTIFIER_RETENTION_DAYS is {settings.RETENTION.days}; {shortest}.", id="notifier.E006")]
 
 
 def _event_type_problems(event_type: EventType) -> Iterator[CheckMessage]:

@@ -22,7 +22,7 @@ from channels import registry
 from channels.errors import ProviderUnavailable
 from notifier import deliver as delivering
 from notifier import dispatch as dispatching
-from notifier import doorbell, failpoints, liveness, pressure, sweep
+from notifier import doorbell, failpoints, liveness, pressure, retention, sweep
 from notifier import settle as settling
 from notifier.dispatch import Lane, Round
 from notifier.models import DeadLetter
@@ -272,3 +272,10 @@ def _repaired(swept: sweep.Swept) -> bool:
     settling.settle(swept.lost_rounds)
     ring()
     return True
+
+
+@shared_task(name="notifier.retention")
+def delete_old() -> None:
+    """Beat's, each hour: a short run. Where more is left, the next one queues up behind what is under way."""
+    if retention.delete_old().more:
+        delete_old.delay()

@@ -17,14 +17,19 @@ HOUR = timedelta(hours=1)
 def make_event(event_type: str = "ORDER_SHIPPED", status: str = "FAILED", **fields: Any) -> NotificationEvent:
     """A settled event that has an hour to live."""
     now = timezone.now()
-    given = {"order_id": f"ORD-{uuid4()}", "recipient_key": "somebody", "expires_at": now + HOUR, "priority": 1}
+    given = {
+        "order_id": f"ORD-{uuid4()}",
+        "recipient_key": "somebody",
+        "priority": 1,
+        "expires_at": now + HOUR,
+        "settled_at": None if status in {"QUEUED", "DISPATCHED"} else now,
+    }
     return NotificationEvent.objects.create(
         event_type=event_type,
         status=status,
         source="shop",
         body_hash=b"x" * 32,
         due_at=None,
-        settled_at=None if status in {"QUEUED", "DISPATCHED"} else now,
         round=1,
         **(given | fields),
     )

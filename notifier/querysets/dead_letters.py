@@ -165,6 +165,15 @@ class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
             )
             return bool(cursor.fetchone()[0])
 
+    def delete_refused(self, before: datetime, after: UUID, below: UUID, limit: int) -> list[UUID]:
+        """Delete up to `limit` letters without a delivery that were written down before then, open ones too; their ids.
+
+        Walks the primary key from `after` to `below`, the first id of that time: these letters' ids are UUIDv7.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(_DELETE_REFUSED, {"before": before, "after": after, "below": below, "limit": limit})
+            return [row[0] for row in cursor.fetchall()]
+
     def close(self, letter_id: UUID, events: Sequence[tuple[UUID, datetime, datetime]]) -> None:
         """OPEN -> REPLAYED for a refused trigger that was recorded after all, as events of (id, due at, expires at)."""
         execute(
@@ -248,6 +257,14 @@ VALUES (1, statement_timestamp() + %(length)s * interval '1 second')
 ON CONFLICT (id) DO UPDATE
 SET free_at = GREATEST(pace.free_at, statement_timestamp()) + %(length)s * interval '1 second'
 RETURNING free_at - %(length)s * interval '1 second'
+"""
+
+_DELETE_REFUSED = """
+DELETE FROM notifier_deadletter WHERE id = ANY(ARRAY(
+    SELECT id FROM notifier_deadletter
+    WHERE id > %(after)s AND id < %(below)s AND created_at < %(before)s AND delivery_id IS NULL
+    ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
+RETURNING id
 """
 
 _REVIVE = """

@@ -169,6 +169,16 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
             },
         )
 
+    def delete_settled(self, before: datetime, after: UUID, below: UUID, limit: int) -> list[UUID]:
+        """Delete up to `limit` events settled before then, with all that hangs on them, open dead letters too.
+
+        Returns their ids. Walks the primary key from `after` to `below`, the first id of that time: what was recorded
+        later is not old. What a replay has locked, or makes due meanwhile, stays.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(_DELETE_SETTLED, {"before": before, "after": after, "below": below, "limit": limit})
+            return [row[0] for row in cursor.fetchall()]
+
     def insert_new(self, source: str, events: Sequence[NewEvent]) -> set[UUID]:
         """Insert the events whose key the source has not used before, due at once; the ids of those.
 
@@ -227,6 +237,24 @@ UPDATE notifier_notificationevent AS event
 SET status = 'SENT', settled_at = statement_timestamp(), due_at = NULL, lease_until = NULL
 WHERE event.id = ANY(ARRAY(SELECT id FROM sent))
 RETURNING event.id
+"""
+
+# arrays instead of joins, so that the planner takes the indexes whatever it believes of the batch's size
+_DELETE_SETTLED = """
+WITH old AS MATERIALIZED (
+    SELECT id FROM notifier_notificationevent
+    WHERE id > %(after)s AND id < %(below)s AND settled_at < %(before)s
+    ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), planned AS MATERIALIZED (
+    SELECT id FROM notifier_delivery WHERE event_id = ANY(ARRAY(SELECT id FROM old))
+), letters AS (
+    DELETE FROM notifier_deadletter WHERE delivery_id = ANY(ARRAY(SELECT id FROM planned))
+), attempts AS (
+    DELETE FROM notifier_attempt WHERE delivery_id = ANY(ARRAY(SELECT id FROM planned))
+), deliveries AS (
+    DELETE FROM notifier_delivery WHERE id = ANY(ARRAY(SELECT id FROM planned))
+)
+DELETE FROM notifier_notificationevent WHERE id = ANY(ARRAY(SELECT id FROM old)) RETURNING id
 """
 
 

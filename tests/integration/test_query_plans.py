@@ -22,6 +22,7 @@ from notifier.models import ApiKey, Delivery, NotificationEvent
 from notifier.querysets.dead_letters import Filter
 from notifier.record import TriggerError, parse, record_many
 from notifier.replay import replay
+from notifier.retention import delete_old
 from notifier.sweep import sweep
 from preferences.models import User
 from tests import engine, history
@@ -157,6 +158,20 @@ def test_replaying() -> None:
     with plans() as found:
         assert replay(Filter(channels=["EMAIL"]), force=True, limit=20).replayed == 20
     assert indexes_of(found) >= {"event_order", "notifier_deadletter_pkey"}
+
+
+def test_deleting_what_is_old(settings: Settings) -> None:
+    settings.RETENTION = timedelta(days=history.DAYS - 4)
+    with plans() as found:
+        assert delete_old().events > 1000
+    assert indexes_of(found) >= {
+        "notifier_notificationevent_pkey",
+        "delivery_once_per_event_and_channel",
+        "notifier_delivery_pkey",
+        "attempt_once_per_claim",
+        "notifier_deadletter_pkey",
+        "notifier_channels_inboxmessage_pkey",
+    }
 
 
 @pytest.mark.parametrize(

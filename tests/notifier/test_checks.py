@@ -55,3 +55,9 @@ def test_the_time_chain_must_rise(settings: Settings) -> None:
     (problem,) = checks.check_time_chain()
     assert "DELIVERY_LEASE" in problem.msg
     assert "TASK_SOFT_TIME_LIMIT" in problem.msg
+
+
+@pytest.mark.parametrize(("days", "problems"), [(29, 1), (30, 0)])
+def test_idempotency_keys_live_a_month_at_least(settings: Settings, days: int, problems: int) -> None:
+    settings.RETENTION = timedelta(days=days)
+    assert len(checks.check_retention()) == problems
