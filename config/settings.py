@@ -135,7 +135,7 @@ TASK_TIME_LIMIT = timedelta(seconds=60)
 EVENT_LEASE = timedelta(seconds=90)
 VISIBILITY_TIMEOUT = timedelta(seconds=300)
 
-DISPATCH_BATCH = number("NOTIFIER_DISPATCH_BATCH", 100)  # events a round; alone, an event goes at once
+DISPATCH_BATCH = number("NOTIFIER_DISPATCH_BATCH", 500)  # events a round; alone, an event goes at once
 # messages that wait in a queue, from which on its channel's deliveries wait in the database: with one, a worker that
 # gets free finds its next batch, and what comes meanwhile makes the batch after it bigger
 QUEUE_BOUND = number("NOTIFIER_QUEUE_BOUND", 1)
