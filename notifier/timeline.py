@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Prefetch
 
 from notifier.models import Attempt, Delivery, NotificationEvent
+from notifier.querysets.events import EventQuerySet
 from notifier.states import FINAL, DeliveryStatus
 
 
@@ -23,7 +24,7 @@ class Decision:
     detail: str = ""
 
 
-def whole_events() -> QuerySet[NotificationEvent]:
+def whole_events() -> EventQuerySet:
     """Events with all that hangs on them, in four queries."""
     attempts = Prefetch("attempts", Attempt.objects.order_by("number", "address_id"))
     deliveries = Delivery.objects.order_by("first_due_at", "channel").prefetch_related(attempts, "dead_letters")

@@ -109,5 +109,5 @@ class EventsView(APIView):
     def get(self, request: Request) -> Response:
         order_id = EventQuery.read(request.query_params.dict())["order_id"]
         pages = self.pagination_class()
-        page = pages.paginate_queryset(whole_events().filter(order_id=order_id), request, view=self)
+        page = pages.paginate_queryset(whole_events().of_order(order_id), request, view=self)
         return pages.get_paginated_response(EventBody(page, many=True).data)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import orjson
 from django.db import connection, models
+from django.db.models.expressions import RawSQL
 
 from notifier.querysets.sql import execute
 from preferences.resolve import Recipient, person, person_sql
@@ -102,6 +103,11 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
                 """
             )
             return int(cursor.rowcount)
+
+    def of_order(self, order_id: str) -> EventQuerySet:
+        """The events of an order. Walks event_order; its condition is text, since a kept plan knows no values."""
+        named = RawSQL("notifier_notificationevent.order_id <> ''", [], output_field=models.BooleanField())
+        return self.filter(named, order_id=order_id)
 
     def put_off(self, ids: Sequence[UUID], wait: timedelta) -> None:
         """Events whose settlement broke: they come to the end of the sweeper's queue."""
