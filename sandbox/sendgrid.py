@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -16,6 +17,7 @@ ADDRESS = re.compile(r"[^@\s,;<>\"]+@[^@\s,;<>\"]+\.[^@\s,;<>\".]+")
 HELP = "http://sendgrid.com/docs/API_Reference/Web_API_v3/Mail/errors.html"
 PERSONALIZATIONS_LIMIT = 1_000
 CUSTOM_ARGS_LIMIT = 10_000  # bytes
+SUBSTITUTIONS_LIMIT = 10_000  # bytes of tags and values in a personalization; newer documentation says 50,000
 UNVERIFIED = "unverified@"  # a sender that begins so stands for one whose identity was never verified
 NO_PERSONALIZATION = "The personalizations field is required and must have at least one personalization."
 NO_FROM = (
@@ -27,6 +29,10 @@ NO_CONTENT = (
     "Unless a valid template_id is provided, the content parameter is required. There must be at least one "
     "defined content block. We typically suggest both text/plain and text/html blocks are included, but only one "
     "block is required."
+)
+REPEATED = (
+    "Each unique email address in the personalizations array should only be included once. You have included [{}] "
+    "more than once."
 )
 EMPTY_CONTENT = "The content value must be a string at least one character in length."
 PLAIN_NOT_FIRST = "If present, text/plain must be first, followed by text/html, followed by any other content."
@@ -116,9 +122,13 @@ def _sender(sender: Any) -> str:
 
 
 def _fill(content: str, tags: Mapping[str, str]) -> str:
-    for tag, value in tags.items():
-        content = content.replace(tag, value)
-    return content
+    return _any_of(tuple(tags)).sub(lambda found: tags[found[0]], content) if tags else content
+
+
+@lru_cache
+def _any_of(tags: tuple[str, ...]) -> re.Pattern[str]:
+    """All in one pass: a replacement for each tag would copy a mail as often as it has tags."""
+    return re.compile("|".join(re.escape(tag) for tag in sorted(tags, key=len, reverse=True)))
 
 
 def _objects(value: Any) -> list[Mapping[str, Any]]:
@@ -138,6 +148,15 @@ def _faults_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield from _faults_of_content(call)
     for position, person in enumerate(people):
         yield from _faults_of_person(f"personalizations.{position}", person, bool(text(call, "subject")))
+    yield from _repeated_addresses(people)
+
+
+def _repeated_addresses(people: list[Any]) -> Iterator[tuple[str, str]]:
+    seen: set[str] = set()
+    for address in (text(to, "email") for person in _objects(people) for to in _objects(person.get("to"))):
+        if address.lower() in seen:
+            yield "personalizations", REPEATED.format(address)
+        seen.add(address.lower())
 
 
 def _faults_of_content(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -161,11 +180,13 @@ def _faults_of_person(field: str, person: Any, has_subject: bool) -> Iterator[tu
             yield f"{field}.to.{position}.email", "Does not contain a valid address."
     if not has_subject and not text(person, "subject"):
         yield "subject", NO_SUBJECT
-    yield from _faults_of_arguments(field, person.get("custom_args", {}))
+    yield from _faults_of_texts(field, person, "custom_args", CUSTOM_ARGS_LIMIT)
+    yield from _faults_of_texts(field, person, "substitutions", SUBSTITUTIONS_LIMIT)
 
 
-def _faults_of_arguments(field: str, arguments: Any) -> Iterator[tuple[str, str]]:
-    if not isinstance(arguments, dict) or not all(isinstance(value, str) for value in arguments.values()):
-        yield f"{field}.custom_args", "The custom_args values must be strings."
-    elif sum(len(key.encode()) + len(value.encode()) for key, value in arguments.items()) > CUSTOM_ARGS_LIMIT:
-        yield f"{field}.custom_args", f"The custom_args must not exceed {CUSTOM_ARGS_LIMIT} bytes."
+def _faults_of_texts(field: str, person: Mapping[str, Any], name: str, limit: int) -> Iterator[tuple[str, str]]:
+    found = person.get(name, {})
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        yield f"{field}.{name}", f"The {name} values must be strings."
+    elif sum(len(key.encode()) + len(value.encode()) for key, value in found.items()) > limit:
+        yield f"{field}.{name}", f"The {name} must not exceed {limit} bytes."

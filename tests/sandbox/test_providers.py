@@ -42,6 +42,14 @@ def test_each_personalization_is_a_mail_of_its_own(sandbox: Client) -> None:
     assert [(mail["subject"], mail["text"]) for mail in mails] == [("Dear ben", "Hello ben"), ("Dear ada", "Hello ada")]
 
 
+def test_tags_are_filled_whatever_they_look_like(sandbox: Client) -> None:
+    tags = {"%1%": "one", "-a": "short", "-a-": "long", "(.*)": r"\1"}
+    person = {"to": [{"email": "ada@mail.example"}], "substitutions": tags}
+    content = [{"type": "text/plain", "value": "%1% -a- -a (.*) %2%"}]
+    assert sandbox.mail({**MAIL, "personalizations": [person], "content": content}).status == 202
+    assert sandbox.messages()[0]["text"] == r"one long short \1 %2%"
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -52,7 +60,19 @@ def test_each_personalization_is_a_mail_of_its_own(sandbox: Client) -> None:
             {"personalizations": [{"to": [{"email": "a@b.example"}], "custom_args": {"n": 1}}]},
             "personalizations.0.custom_args",
         ),
+        (
+            {"personalizations": [{"to": [{"email": "a@b.example"}], "substitutions": {"-n-": 1}}]},
+            "personalizations.0.substitutions",
+        ),
+        (
+            {"personalizations": [{"to": [{"email": "a@b.example"}], "substitutions": {"-n-": "é" * 5_000}}]},
+            "personalizations.0.substitutions",
+        ),
         ({"personalizations": [{"to": [{"email": "a@b.example"}]}] * 1001}, "personalizations"),
+        (
+            {"personalizations": [{"to": [{"email": address}]} for address in ("a@b.example", "A@b.example")]},
+            "personalizations",
+        ),
         ({"from": {}}, "from.email"),
         ({"subject": ""}, "subject"),
         ({"content": []}, "content"),
