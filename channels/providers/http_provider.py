@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
 
 from channels.base import Message, Outcome, Provider, Receipt
@@ -15,6 +16,14 @@ from channels.providers import http, options
 _ADDRESS = re.compile(r"[^\s<>\"'(),;:]+@[^\s<>\"'(),;:]+|\+?\d(?:[\s().-]?\d){6,}")
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request, or why there is none, and the messages that it carries, by their places in what is sent."""
+
+    places: Sequence[int]
+    request: http.Request | ChannelError
 
 
 class HttpProvider(Provider):
@@ -31,7 +40,7 @@ class HttpProvider(Provider):
         self.timeout = options.seconds(self.name, "timeout", timeout)
 
     def build(self, message: Message) -> http.Request:
-        """The request that carries a message. Whatever it raises is a MessageRejected for this message."""
+        """The request that carries a message by itself. Whatever it raises is a MessageRejected for this message."""
         raise NotImplementedError
 
     def receipt(self, response: http.Response) -> str | None:
@@ -51,38 +60,45 @@ class HttpProvider(Provider):
         return http.retry_after(response.headers)
 
     def send(self, messages: Sequence[Message]) -> list[Outcome]:
-        built = [self._build(message) for message in messages]
-        answers = iter(http.post_all([request for request in built if isinstance(request, http.Request)]))
-        return [
-            self._outcome(message, next(answers) if isinstance(request, http.Request) else request)
-            for message, request in zip(messages, built, strict=True)
-        ]
+        return self.carry(messages, [Call((place,), self.try_build(each)) for place, each in enumerate(messages)])
 
-    def _build(self, message: Message) -> http.Request | ChannelError:
+    def carry(self, messages: Sequence[Message], calls: Sequence[Call]) -> list[Outcome]:
+        """Make the calls at once. Each message is in one of them; one outcome a message, in their order."""
+        answers = iter(http.post_all([call.request for call in calls if isinstance(call.request, http.Request)]))
+        outcomes: dict[int, Outcome] = {}
+        for call in calls:
+            answer = next(answers) if isinstance(call.request, http.Request) else call.request
+            carried = [messages[place] for place in call.places]
+            outcomes.update(zip(call.places, self._outcomes(carried, answer), strict=True))
+        return [outcomes[place] for place in range(len(messages))]
+
+    def try_build(self, message: Message) -> http.Request | ChannelError:
         try:
             request = self.build(message)
             return request if message.patience >= request.timeout else replace(request, timeout=message.patience)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one message concerns that one alone
             return MessageRejected(f"could not be built: {type(error).__name__}")
 
-    def _outcome(self, message: Message, answer: http.Answer) -> Outcome:
-        return self.understand(answer, message.address, self._receipt)
+    def _outcomes(self, carried: Sequence[Message], answer: http.Answer) -> list[Outcome]:
+        """The one answer, for each message. An error is an object of its own for each: it is raised and changed."""
+        found = self.understand(answer, self._receipt, *(message.address for message in carried))
+        return [found if isinstance(found, Receipt) else copy.copy(found) for _ in carried]
 
     def _receipt(self, response: http.Response) -> Receipt | None:
         receipt = self.receipt(response)
         return None if receipt is None else Receipt(self.name, receipt, response.status)
 
     def understand(
-        self, answer: http.Answer, address: str, read: Callable[[http.Response], _T | None]
+        self, answer: http.Answer, read: Callable[[http.Response], _T | None], *addresses: str
     ) -> _T | ChannelError:
-        """What `read` finds in the answer to a call about an address; for any other answer what it means.
+        """What `read` finds in the answer to a call about these addresses; for any other answer what it means.
 
         Where `read` raises or finds None, a 2xx is not this provider's answer.
         """
         if isinstance(answer, http.Response):
             try:
                 if not _accepted(answer):
-                    return self._refusal(address, answer)
+                    return self._refusal(answer, addresses)
                 found = read(answer)
                 return self._unreadable(answer, "not an answer of this provider") if found is None else found
             except Exception as error:  # noqa: BLE001 - an answer of a shape that nobody foresaw
@@ -90,10 +106,10 @@ class HttpProvider(Provider):
         answer.provider = self.name
         return answer
 
-    def _refusal(self, address: str, response: http.Response) -> ChannelError:
+    def _refusal(self, response: http.Response, addresses: Sequence[str]) -> ChannelError:
         code, words = self.problem(response)
         return self.judge(code, response)(
-            redacted(words, address),
+            redacted(words, *addresses),
             code=code,
             status=response.status,
             provider=self.name,
@@ -111,9 +127,11 @@ class HttpProvider(Provider):
         )
 
 
-def redacted(words: str, address: str) -> str:
-    """A provider's words without the address, which is personal data and the words end up in logs."""
-    return _ADDRESS.sub("(address)", words.replace(address, "(address)") if address else words)
+def redacted(words: str, *addresses: str) -> str:
+    """A provider's words without the addresses, which are personal data and the words end up in logs."""
+    for address in sorted(filter(None, addresses), key=len, reverse=True):  # one may be a part of another
+        words = words.replace(address, "(address)")
+    return _ADDRESS.sub("(address)", words)
 
 
 def _accepted(response: http.Response) -> bool:

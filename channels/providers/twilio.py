@@ -193,7 +193,7 @@ class TwilioProvider(HttpProvider):
                 break
             answers = http.post_all([replace(search.request, timeout=left) for search in open_ones if search.request])
             for search, answer in zip(open_ones, answers, strict=True):
-                self._advance(search, self.understand(answer, search.address, _Page.read))
+                self._advance(search, self.understand(answer, _Page.read, search.address))
 
     def _advance(self, search: _Search, page: _Page | ChannelError) -> None:
         request, search.request = search.request, None
