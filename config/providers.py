@@ -19,6 +19,7 @@ TIMEOUT = 5.0  # seconds a call to a provider may take, connecting included
 
 # Messages a second that an account takes by default, over all workers; 0 is no limit.
 SENDGRID_RATE = 0  # its documentation names none for mail/send; a 429 is waited out ("Rate limits")
+SENDGRID_BATCH = 10  # mails a call: as many outcomes stay unknown when its answer is lost
 SMTP_RATE = 0  # the mail server's own affair
 TWILIO_RATE = 100  # a short code's; other senders carry less, and Twilio queues the rest ("Rate limits and queues")
 FCM_RATE = 10_000  # 600,000 a minute for a project (Firebase, "Throttling and quotas")
@@ -46,6 +47,7 @@ def _sendgrid(sandbox: str, shop: Mapping[str, str]) -> list[dict[str, Any]]:
         "sender": shop["email_from"],
         "reply_to": shop["email_reply_to"],
         "timeout": TIMEOUT,
+        "batch": number("SENDGRID_BATCH", SENDGRID_BATCH),
     }
     rate = number("SENDGRID_RATE", SENDGRID_RATE)
     return [{"PROVIDER": f"{PROVIDERS}.sendgrid.SendGridProvider", "OPTIONS": options, "RATE": rate}] if key else []

@@ -27,6 +27,13 @@ def url(provider: str, option: str, value: object) -> str:
     return parsed.geturl().rstrip("/")
 
 
+def whole(provider: str, option: str, value: object, most: int) -> int:
+    """A whole number from 1 to `most`."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise wrong(provider, option, f"is not a whole number from 1 to {most}")
+    return value
+
+
 def seconds(provider: str, option: str, value: object) -> float:
     """A positive number of seconds."""
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:

@@ -180,6 +180,16 @@ def test_rates_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_pa
         rates()
 
 
+@pytest.mark.parametrize(("value", "mails"), [("", 10), ("1", 1), ("100", 100)])
+def test_mails_a_call_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Settings, value: str, mails: int
+) -> None:
+    monkeypatch.setenv("SENDGRID_BATCH", value)
+    shop, url = settings.SHOP, "http://127.0.0.1:1"
+    found = channels_from_environment(debug=True, data_dir=tmp_path, sandbox_url=url, public_url=url, shop=shop)
+    assert found["EMAIL"]["PROVIDERS"][0]["OPTIONS"]["batch"] == mails
+
+
 def test_next_provider_carries_what_the_first_surely_did_not(settings: Settings) -> None:
     configure(settings, RECORDING, RECORDING)
     channel = registry.get("TOY")
