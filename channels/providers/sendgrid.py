@@ -9,7 +9,7 @@ import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -23,7 +23,7 @@ from channels.providers import http, options
 from channels.providers.http_provider import Call, HttpProvider
 from channels.providers.mail_merge import MARK, merge
 
-BATCH = 10  # mails a call
+BATCH = 8  # mails a call: fewer than failures in a row that open a breaker, so that one lost answer does not
 LARGEST_BATCH = 100
 # Bytes of tags and values in a personalization: what SendGrid has promised longest; its page says 50,000 by now
 # (https://www.twilio.com/docs/sendgrid/for-developers/sending-email/substitution-tags, as known on 2026-11-24).
@@ -146,7 +146,8 @@ class SendGridProvider(HttpProvider):
                 return None
             people = [_sharing(mail.message, values) for mail, values in own]
             request = self._request(lot[0].message.event_type, text, html, people)
-            return Call([mail.place for mail, _ in own], request)
+            patience = min(request.timeout, *(mail.message.patience for mail, _ in own))
+            return Call([mail.place for mail, _ in own], replace(request, timeout=patience))
         except Exception:  # noqa: BLE001 - the mails go alone, so that one which cannot be built costs no other
             return None
 

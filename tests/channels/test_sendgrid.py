@@ -307,7 +307,7 @@ def test_the_sdk_would_say_the_same(wire: Wire) -> None:
 def test_every_mail_of_the_catalogue_arrives_as_rendered(wire: Wire, event_type: str) -> None:
     wire.act = wires.answer(202)
     sent = [*mails(7, event_type), *mails(4, event_type, locale="de"), *mails(3, event_type, items=1)]
-    assert all(isinstance(outcome, Receipt) for outcome in provider(wire.url).send(sent))
+    assert all(isinstance(outcome, Receipt) for outcome in provider(wire.url, batch=10).send(sent))
     assert received(wire) == wanted(sent)
     assert len(wire.calls) < len(sent)
 
@@ -347,7 +347,7 @@ def test_sandbox_takes_mixed_mails(sandbox: Sandbox) -> None:
     """Of three types, in two languages, with one address twice, and more of one kind than a call takes."""
     sent = [*mails(12), *mails(3, "ORDER_PLACED"), *mails(2, "ORDER_DELIVERED", locale="de")]
     sent = [replace(message, delivery_id=f"d{n}") for n, message in enumerate(sent)]
-    outcomes = provider(sandbox.url).send(sent)
+    outcomes = provider(sandbox.url, batch=10).send(sent)
     rows = {row["deliveryId"]: row for row in sandbox.accepted()}
     assert len(rows) == len(sent)
     for message, outcome in zip(sent, outcomes, strict=True):
@@ -380,7 +380,7 @@ def test_calls_are_full(wire: Wire) -> None:
 def test_an_address_comes_once_a_call(sandbox: Sandbox) -> None:
     sent = [replace(m, address=("ada@example.com", "ADA@example.com")[n % 2]) for n, m in enumerate(mails(4))]
     sent += [replace(message, delivery_id=f"other-{message.delivery_id}") for message in mails(4)]
-    outcomes = provider(sandbox.url).send(sent)
+    outcomes = provider(sandbox.url, batch=10).send(sent)
     assert all(isinstance(outcome, Receipt) for outcome in outcomes)
     assert len(names_of(outcomes)) == 4
     assert len(sandbox.accepted()) == 8
@@ -390,7 +390,7 @@ def test_what_is_too_much_of_its_own_goes_alone(sandbox: Sandbox) -> None:
     small = mails(3)
     text = small[0].parts["text"].replace("Hello", "ä" * 5_000, 1)
     large = replace(small[0], parts={**small[0].parts, "text": text}, address="large@example.com")
-    outcomes = provider(sandbox.url).send([*small, large])
+    outcomes = provider(sandbox.url, batch=10).send([*small, large])
     names = [outcome.provider_message_id for outcome in outcomes if isinstance(outcome, Receipt)]
     assert Counter(Counter(names).values()) == {1: 1, 3: 1}
     assert {row["text"] for row in sandbox.accepted()} == {message.parts["text"] for message in [*small, large]}
@@ -401,7 +401,7 @@ def test_what_looks_like_a_tag_goes_alone(wire: Wire, part: str) -> None:
     wire.act = wires.answer(202)
     sent = mails(4)
     sent[1] = replace(sent[1], parts={**sent[1].parts, part: sent[1].parts[part].replace("ORD-1", f"{MARK}0%")})
-    provider(wire.url).send(sent)
+    provider(wire.url, batch=10).send(sent)
     assert sorted(len(body["personalizations"]) for body in bodies(wire)) == [1, 3]
     assert received(wire) == wanted(sent)
 
@@ -410,9 +410,9 @@ def test_what_looks_like_a_tag_goes_alone(wire: Wire, part: str) -> None:
 def test_what_cannot_be_built_costs_no_other(wire: Wire, text: Any) -> None:
     wire.act = wires.answer(202)
     sent = mails(3)
-    alone = provider(wire.url).send([replace(sent[1], parts={**sent[1].parts, "text": text})])
+    alone = provider(wire.url, batch=10).send([replace(sent[1], parts={**sent[1].parts, "text": text})])
     sent[1] = replace(sent[1], parts={**sent[1].parts, "text": text})
-    outcomes = provider(wire.url).send(sent)
+    outcomes = provider(wire.url, batch=10).send(sent)
     assert [type(outcome) for outcome in outcomes] == [Receipt, type(alone[0]), Receipt]
     assert str(outcomes[1]) == str(alone[0])
 
@@ -420,14 +420,14 @@ def test_what_cannot_be_built_costs_no_other(wire: Wire, text: Any) -> None:
 def test_an_empty_text_is_refused_alone(sandbox: Sandbox) -> None:
     sent = mails(3)
     sent[1] = replace(sent[1], parts={**sent[1].parts, "text": ""})
-    outcomes = provider(sandbox.url).send(sent)
+    outcomes = provider(sandbox.url, batch=10).send(sent)
     assert [type(outcome) for outcome in outcomes] == [Receipt, MessageRejected, Receipt]
 
 
 def test_one_wrong_address_among_ten(sandbox: Sandbox) -> None:
     sent = mails(10)
     sent[3] = replace(sent[3], address="not an address")
-    outcomes = provider(sandbox.url).send(sent)
+    outcomes = provider(sandbox.url, batch=10).send(sent)
     assert [type(outcome) for outcome in outcomes] == [Receipt] * 3 + [InvalidRecipient] + [Receipt] * 6
     assert {row["to"] for row in sandbox.accepted()} == {message.address for message in sent} - {"not an address"}
     assert "not an address" not in str(outcomes[3])
@@ -435,7 +435,7 @@ def test_one_wrong_address_among_ten(sandbox: Sandbox) -> None:
 
 def test_a_wrong_sender_costs_no_address(wire: Wire) -> None:
     wire.act = wires.answer(400, errors("personalizations.0.to.0.email", "from.email"))
-    outcomes = provider(wire.url).send(mails(10))
+    outcomes = provider(wire.url, batch=10).send(mails(10))
     assert {type(outcome) for outcome in outcomes} == {CredentialsRejected}
     assert len(wire.calls) == 1
 
@@ -443,7 +443,7 @@ def test_a_wrong_sender_costs_no_address(wire: Wire) -> None:
 def test_too_late_to_go_alone(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("channels.providers.sendgrid.HAND_OVER", 0.0)
     wire.act = wires.answer(400, errors("personalizations.0.to.0.email"))
-    outcomes = provider(wire.url).send(mails(10))
+    outcomes = provider(wire.url, batch=10).send(mails(10))
     assert {type(outcome) for outcome in outcomes} == {ProviderUnavailable}
     assert {outcome.provider for outcome in outcomes} == {"sendgrid"}
     assert len(wire.calls) == 1
@@ -462,7 +462,7 @@ def test_an_answer_counts_for_all_of_its_call(
     sandbox: Sandbox, mode: str, fault: dict[str, Any], meaning: type[ChannelError]
 ) -> None:
     sandbox.fail("sendgrid", mode, times=1, **fault)
-    outcomes = provider(sandbox.url).send(mails(10))
+    outcomes = provider(sandbox.url, batch=10).send(mails(10))
     assert {type(outcome) for outcome in outcomes} == {meaning}
     assert len({id(outcome) for outcome in outcomes}) == 10
     assert len(sandbox.accepted()) == (10 if mode == "accept_then_drop" else 0)
@@ -475,6 +475,6 @@ def test_no_address_of_a_call_is_in_an_error(wire: Wire) -> None:
     wire.act = wires.answer(503, json.dumps({"errors": [{"message": words, "field": None}]}).encode())
     addresses = ("ada", "user1@example.com", "ada and ben")
     sent = [replace(message, address=address) for message, address in zip(mails(3), addresses, strict=True)]
-    for outcome in provider(wire.url).send(sent):
+    for outcome in provider(wire.url, batch=10).send(sent):
         assert isinstance(outcome, ProviderUnavailable)
         assert outcome.detail == "(address), (address), (address): too many"
