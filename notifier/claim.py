@@ -46,7 +46,7 @@ class Claimed:
     @property
     def waited(self) -> timedelta:
         """Since it was first due, by the database's clock until the claim, and by ours since."""
-        return self.row.now - self.row.first_due_at + timedelta(seconds=time.monotonic() - self.claimed_at)
+        return timedelta(seconds=self.row.waited + time.monotonic() - self.claimed_at)
 
 
 @dataclass(slots=True)
@@ -123,22 +123,18 @@ def _wait(rows: Iterable[tuple[Candidate, Limits]], permit: Permit) -> list[UUID
     """Postpone what the provider has no room for now; the events of what has waited until its fallback was due."""
     postponed, lost = [], []
     for row, limits in rows:
-        waited = row.now - row.first_due_at
+        waited = timedelta(seconds=row.waited)
         left = limits.left(waited)
         if left is not None and left <= 0:
             cause = "ProviderUnavailable" if permit.reason == BREAKER_OPEN else "RateLimited"
             lost.append(GivenUp(row.id, cause, f"{permit.reason}, and its fallback is due"))
             continue
         due_in = backoff.poll(permit.wait, waited.total_seconds())
-        due_in = min(due_in, _seconds_to_live(row), due_in if left is None else left)
+        due_in = min(due_in, row.seconds_to_live, due_in if left is None else left)
         postponed.append(Postponed(row.id, due_in, f"waits: {permit.reason}"))
     if postponed:
         Delivery.objects.postpone(postponed)
     return Delivery.objects.give_up(lost) if lost else []
-
-
-def _seconds_to_live(row: Candidate) -> float:
-    return (row.expires_at - row.now).total_seconds()
 
 
 def _tried_addresses(claimed: Sequence[Claimed]) -> dict[UUID, set[str]]:

@@ -150,7 +150,7 @@ def _decide(item: Claimed, *, in_chord: bool) -> Verdict:
     if in_chord:
         # the chord's runs count as one try, by the last; due only should the task's own retry be lost
         return replace(decided, counted=False, due_in=settings.RETRY_IN_CHORD_DUE.total_seconds())
-    return replace(decided, due_in=min(decided.due_in, max(0.0, (row.expires_at - row.now).total_seconds())))
+    return replace(decided, due_in=min(decided.due_in, max(0.0, row.seconds_to_live)))
 
 
 def _attempt_rows(item: Claimed) -> list[AttemptRow]:

@@ -25,6 +25,7 @@ class Candidate:
     """A delivery that could be sent, with what its message needs of the event and its recipient.
 
     `started`: it is SENDING now, by this `attempt`; else there was no room for it, and `attempt` is its last one.
+    `waited`: seconds since it was first due.
     """
 
     id: UUID
@@ -36,13 +37,13 @@ class Candidate:
     tries: int
     unknown_since: datetime | None
     forced: bool
-    first_due_at: datetime
+    waited: float
+    seconds_to_live: float
     now: datetime
     event_type: str
     order_id: str
     metadata: dict[str, Any]
     recorded_at: datetime
-    expires_at: datetime
     recipient: Recipient
 
 
@@ -331,8 +332,10 @@ WITH locked AS MATERIALIZED (
         lease_until = statement_timestamp() + %(lease)s * interval '1 second'
     FROM placed WHERE delivery.id = ANY(%(ids)s) AND delivery.id = placed.id AND placed.obstacle = '' AND placed.fits
 )
-SELECT id, event_id, round, channel, attempt + fits::int, fits, tries, unknown_since, forced, first_due_at,
-       statement_timestamp(), event_type, order_id, metadata::text, recorded_at, expires_at, user_id, person
+SELECT id, event_id, round, channel, attempt + fits::int, fits, tries, unknown_since, forced,
+       extract(epoch FROM statement_timestamp() - first_due_at)::float8,
+       extract(epoch FROM expires_at - statement_timestamp())::float8,
+       statement_timestamp(), event_type, order_id, metadata::text, recorded_at, user_id, person
 FROM placed WHERE obstacle = '' ORDER BY id
 """  # noqa: S608 - every value is a parameter
 
@@ -440,5 +443,5 @@ SET due_at = LEAST(event.due_at, events.due_at) FROM events WHERE event.id = eve
 
 
 def _candidate(row: tuple[Any, ...]) -> Candidate:
-    *columns, metadata, recorded_at, expires_at, user_id, found = row
-    return Candidate(*(*columns, orjson.loads(metadata), recorded_at, expires_at, person(user_id, found)))
+    *columns, metadata, recorded_at, user_id, found = row
+    return Candidate(*(*columns, orjson.loads(metadata), recorded_at, person(user_id, found)))
