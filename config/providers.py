@@ -19,7 +19,7 @@ TIMEOUT = 5.0  # seconds a call to a provider may take, connecting included
 
 # Messages a second that an account takes by default, over all workers; 0 is no limit.
 SENDGRID_RATE = 0  # its documentation names none for mail/send; a 429 is waited out ("Rate limits")
-SENDGRID_BATCH = 8  # mails a call: as many outcomes stay unknown when its answer is lost
+SENDGRID_BATCH = 4  # mails a call: as many outcomes stay unknown when its answer is lost
 SMTP_RATE = 0  # the mail server's own affair
 TWILIO_RATE = 100  # a short code's; other senders carry less, and Twilio queues the rest ("Rate limits and queues")
 FCM_RATE = 10_000  # 600,000 a minute for a project (Firebase, "Throttling and quotas")

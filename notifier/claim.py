@@ -27,7 +27,9 @@ from preferences.resolve import Address
 
 log = logging.getLogger(__name__)
 
-SHORTEST_CALL = 1.0  # seconds that an answer is waited for, even where the fallback is due: the last try
+# seconds that an answer is waited for, even where the fallback is due: longer than a healthy provider takes, or its
+# breaker would open by our impatience
+SHORTEST_CALL = 2.5
 
 
 @dataclass(slots=True)
@@ -81,8 +83,6 @@ def claim(channel: Channel, ids: Sequence[UUID], *, early: bool = False, alone: 
             waiting.append((row, limits))
     given_up = _wait(waiting, permit)
     going = _skip(claimed, kinds)
-    if not going:
-        channel.give_back()
     tried = _tried_addresses(going) if channel.address == "device" else {}
     for item in going:
         _render(channel, item, tried.get(item.row.id, set()))
@@ -127,7 +127,7 @@ def _wait(rows: Iterable[tuple[Candidate, Limits]], permit: Permit) -> list[UUID
         left = limits.left(waited)
         if left is not None and left <= 0:
             cause = "ProviderUnavailable" if permit.reason == BREAKER_OPEN else "RateLimited"
-            lost.append(GivenUp(row.id, cause, f"{permit.reason}, and its fallback is due"))
+            lost.append(GivenUp(row.id, row.attempt, cause, f"{permit.reason}, and its fallback is due"))
             continue
         due_in = backoff.poll(permit.wait, waited.total_seconds())
         due_in = min(due_in, row.seconds_to_live, due_in if left is None else left)

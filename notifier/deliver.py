@@ -18,6 +18,7 @@ from notifier.claim import Claim, Claimed, claim
 from notifier.failpoints import hit
 from notifier.models import Delivery, new_id
 from notifier.querysets.deliveries import AttemptRow, DeliveryResult
+from notifier.querysets.sql import storable
 from notifier.reconcile import reconcile
 from notifier.states import AttemptOutcome, DeliveryStatus
 from notifier.verdict import Verdict, classify, judge
@@ -52,14 +53,19 @@ def deliver(
     caller to try again. What does not fit into the time budget stays claimable for the next round.
     """
     channel, report = registry.get(channel_name), Report()
+    if again:  # what the run before has sent needs no leave
+        ids = Delivery.objects.still_open(ids)
     budget_ends = time.monotonic() + (settings.TASK_SOFT_TIME_LIMIT - settings.SLICE_TIMEOUT).total_seconds()
     size = 1 if alone else settings.SLICE_SIZE
     for start in range(0, len(ids), size):
         if time.monotonic() > budget_ends:
             break
         lease_ends = time.monotonic() + settings.DELIVERY_LEASE.total_seconds()
-        claimed = claim(channel, ids[start : start + size], early=again, alone=alone, urgent=urgent)
-        _deliver_slice(channel, claimed, report, lease_ends, last_run=last_run)
+        try:
+            claimed = claim(channel, ids[start : start + size], early=again, alone=alone, urgent=urgent)
+            _deliver_slice(channel, claimed, report, lease_ends, last_run=last_run)
+        finally:
+            channel.give_back()  # leave that was not used, whatever stood in its way
         if report.unreachable:
             break
     hit("deliver.recorded")
@@ -133,11 +139,11 @@ def _result(item: Claimed, *, in_chord: bool) -> DeliveryResult:
         counted=decided.counted,
         due_in=float(decided.due_in),  # an array holds numbers of one type
         cause=decided.cause,
-        detail=_text(decided.detail, 500),
+        detail=storable(decided.detail, 500),
         unknown=decided.unknown,
         started_at=item.row.now,
         provider=(receipt or next(iter(item.outcomes), Receipt(""))).provider,
-        provider_message_id=_text(receipt.provider_message_id, 200) if receipt else "",
+        provider_message_id=storable(receipt.provider_message_id, 200) if receipt else "",
         attempts=item.attempts if item.verdict else _attempt_rows(item),
     )
 
@@ -164,19 +170,14 @@ def _attempt_rows(item: Claimed) -> list[AttemptRow]:
             provider=outcome.provider,
             started_at=item.row.now,
             outcome=classify(outcome).value,
-            code=_text(getattr(outcome, "code", ""), 64),
+            code=storable(getattr(outcome, "code", ""), 64),
             http_status=outcome.status,
-            detail=_text(getattr(outcome, "detail", ""), 500),
-            provider_message_id=_text(getattr(outcome, "provider_message_id", ""), 200),
+            detail=storable(getattr(outcome, "detail", ""), 500),
+            provider_message_id=storable(getattr(outcome, "provider_message_id", ""), 200),
             maybe_duplicate=classify(outcome) == AttemptOutcome.UNKNOWN,
         )
         for address_id, outcome in zip(named, item.outcomes, strict=True)
     ]
-
-
-def _text(words: str, limit: int) -> str:
-    """A provider's words as a column can hold them: one that is refused would take its whole slice along."""
-    return words.replace("\x00", "")[:limit]
 
 
 def _mark_invalid(channel: Channel, item: Claimed) -> None:

@@ -81,6 +81,7 @@ def _dispatch(lane: Lane, channels: Collection[str] | None, *, savepoints: bool)
         if not events:
             return Round(lane)
         ready, broken = _plan_each(events) if savepoints else (_plan(events), set())
+        ready = _without_disabled(ready)
         if channels is not None:
             _hold_back([(row.id, row.waited) for row in ready if row.channel not in channels])
             ready = [row for row in ready if row.channel in channels]
@@ -95,6 +96,13 @@ def _by_channel(rows: Iterable[Ready]) -> dict[str, list[str]]:
     for row in rows:
         found[row.channel].append(str(row.id))
     return dict(found)
+
+
+def _without_disabled(rows: Sequence[Ready]) -> list[Ready]:
+    """A channel that was switched off meanwhile carries nothing any more: no worker would ever take its messages."""
+    if disabled := [row.id for row in rows if row.channel not in registry.names()]:
+        Delivery.objects.disable(disabled)
+    return [row for row in rows if row.channel in registry.names()]
 
 
 def _hold_back(rows: Sequence[tuple[UUID, float]]) -> None:

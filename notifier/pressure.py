@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 HELD_TTL = 10  # seconds; Beat's due scan comes sooner
 FULL = "notifier:full"  # a hash: queue -> since when it has been full, by Redis's clock
-STUCK = 3.0  # seconds without room
+STUCK = 10.0  # seconds without room: longer than the longest batch takes at a healthy provider
 
 
 def full(queues: Collection[str]) -> dict[str, float]:

@@ -26,6 +26,7 @@ from notifier import doorbell, failpoints, liveness, pressure, retention, sweep
 from notifier import settle as settling
 from notifier.dispatch import Lane, Round
 from notifier.models import DeadLetter
+from notifier.querysets.sql import storable
 from notifier.record import InvalidTrigger, Recorded, Trigger, TriggerError, parse, record_many
 
 log = logging.getLogger(__name__)
@@ -97,12 +98,13 @@ def trigger(
 
 
 @shared_task(name="notifier.trigger_many", bind=True, base=ReliableTask)
-def trigger_many(self: Task[Any, Any], events: Sequence[Any]) -> None:
+def trigger_many(self: Task[Any, Any], events: Any) -> None:
     """The same for up to about 1,000 in one message, each a mapping of what `trigger` takes; one bad stops no other.
 
     An event without a key has the task's id and its place as key: "{id}:0" and so on.
     """
-    _take(self, [_body(event, f"{self.request.id}:{place}") for place, event in enumerate(events)])
+    given = events if isinstance(events, list) else [events]
+    _take(self, [_body(event, f"{self.request.id}:{place}") for place, event in enumerate(given)])
 
 
 def _body(given: Any, key: str | None) -> Any:
@@ -134,7 +136,7 @@ def _parsed(body: object) -> Trigger | TriggerError:
         return parse(body)
     except TriggerError as error:
         return error
-    except UnicodeEncodeError:  # half of a surrogate pair
+    except ValueError:  # half of a surrogate pair, or what no JSON holds: Celery gives a date back as a date
         return InvalidTrigger(UNSTORABLE)
 
 
@@ -153,9 +155,9 @@ def _bury(body: Any, error: TriggerError) -> None:
     cause = "INVALID_TRIGGER" if isinstance(error, InvalidTrigger) else error.code
     DeadLetter.objects.create(
         source=settings.CELERY_SOURCE,
-        event_type=str(body.get("eventType"))[:64] if isinstance(body, Mapping) else "",
+        event_type=storable(str(body.get("eventType")), 64) if isinstance(body, Mapping) else "",
         cause=cause,
-        last_error=f"{error} {problems}"[:500],
+        last_error=storable(f"{error} {problems}", 500),
         payload=json.dumps(body, default=str).encode(),  # orjson refuses some of what is refused
     )
 
@@ -274,7 +276,7 @@ def _repaired(swept: sweep.Swept) -> bool:
     return True
 
 
-@shared_task(name="notifier.retention")
+@shared_task(name="notifier.retention", base=SettlingTask)
 def delete_old() -> None:
     """Beat's, each hour: a short run. Where more is left, the next one queues up behind what is under way."""
     if retention.delete_old().more:

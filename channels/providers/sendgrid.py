@@ -23,7 +23,7 @@ from channels.providers import http, options
 from channels.providers.http_provider import Call, HttpProvider
 from channels.providers.mail_merge import MARK, merge
 
-BATCH = 8  # mails a call: fewer than failures in a row that open a breaker, so that one lost answer does not
+BATCH = 4  # mails a call: fewer than the calls from which a breaker concludes anything, so that one lost answer is none
 LARGEST_BATCH = 100
 # Bytes of tags and values in a personalization: what SendGrid has promised longest; its page says 50,000 by now
 # (https://www.twilio.com/docs/sendgrid/for-developers/sending-email/substitution-tags, as known on 2026-11-24).
@@ -146,7 +146,7 @@ class SendGridProvider(HttpProvider):
                 return None
             people = [_sharing(mail.message, values) for mail, values in own]
             request = self._request(lot[0].message.event_type, text, html, people)
-            patience = min(request.timeout, *(mail.message.patience for mail, _ in own))
+            patience = min(request.timeout, max(mail.message.patience for mail, _ in own))
             return Call([mail.place for mail, _ in own], replace(request, timeout=patience))
         except Exception:  # noqa: BLE001 - the mails go alone, so that one which cannot be built costs no other
             return None

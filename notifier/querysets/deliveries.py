@@ -77,9 +77,10 @@ class Postponed:
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """A candidate that has waited for its provider long enough."""
+    """A candidate that has waited for its provider long enough; `attempt` is its last one."""
 
     id: UUID
+    attempt: int
     cause: str
     detail: str
 
@@ -172,11 +173,12 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """SENDING -> SKIPPED, for rows that the caller has claimed."""
         execute(
             """
+            WITH locked AS (SELECT id FROM notifier_delivery WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE)
             UPDATE notifier_delivery AS delivery
             SET status = 'SKIPPED', skip_reason = skip.reason, detail = '', lease_until = NULL,
                 finished_at = statement_timestamp()
-            FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(reasons)s::text[]) AS skip(id, attempt, reason)
-            WHERE delivery.id = ANY(%(ids)s) AND delivery.id = skip.id
+            FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(reasons)s::text[]) AS skip(id, attempt, reason), locked
+            WHERE delivery.id = ANY(%(ids)s) AND delivery.id = skip.id AND delivery.id = locked.id
               AND delivery.status = 'SENDING' AND delivery.attempt = skip.attempt
             """,
             {
@@ -185,6 +187,26 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
                 "reasons": [s.reason for s in skips],
             },
         )
+
+    def disable(self, ids: Sequence[UUID]) -> None:
+        """QUEUED or RETRYING -> SKIPPED, for rows whose channel is switched off. The caller holds their events."""
+        execute(
+            """
+            WITH locked AS (
+                SELECT id FROM notifier_delivery WHERE id = ANY(%(ids)s) AND status IN ('QUEUED', 'RETRYING')
+                ORDER BY id FOR UPDATE SKIP LOCKED
+            )
+            UPDATE notifier_delivery AS delivery
+            SET status = 'SKIPPED', skip_reason = 'CHANNEL_DISABLED', detail = '', finished_at = statement_timestamp()
+            FROM locked WHERE delivery.id = ANY(%(ids)s) AND delivery.id = locked.id
+            """,
+            {"ids": list(ids)},
+        )
+
+    def still_open(self, ids: Sequence[UUID]) -> list[UUID]:
+        """Those among these that are not sent yet, in the order given."""
+        found = set(self.filter(id__in=ids, status__in=["QUEUED", "RETRYING"]).values_list("id", flat=True))
+        return [i for i in ids if i in found]
 
     def postpone(self, rows: Sequence[Postponed]) -> None:
         """Move when rows are due that are not being sent; that costs them no try."""
@@ -211,6 +233,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """QUEUED or RETRYING -> FAILED with its dead letter, where nobody claimed it meanwhile; their events."""
         params: dict[str, list[Any]] = {
             "ids": [r.id for r in rows],
+            "attempts": [r.attempt for r in rows],
             "causes": [r.cause for r in rows],
             "details": [r.detail for r in rows],
         }
@@ -265,7 +288,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return list(
             self.raw(
                 """
-                SELECT * FROM notifier_delivery
+                SELECT id, event_id, attempt, crashes, provider, due_at, lease_until FROM notifier_delivery
                 WHERE lease_until < statement_timestamp() AND status = 'SENDING'
                 ORDER BY lease_until LIMIT %s FOR UPDATE SKIP LOCKED
                 """,
@@ -404,10 +427,12 @@ SELECT event_id, status FROM changed
 
 _GIVE_UP = """
 WITH p AS (
-    SELECT * FROM unnest(%(ids)s::uuid[], %(causes)s::text[], %(details)s::text[]) AS p(id, cause, detail)
+    SELECT * FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(causes)s::text[], %(details)s::text[])
+        AS p(id, attempt, cause, detail)
 ), locked AS (
-    SELECT id FROM notifier_delivery WHERE id = ANY(%(ids)s) AND status IN ('QUEUED', 'RETRYING')
-    ORDER BY id FOR UPDATE SKIP LOCKED
+    SELECT delivery.id FROM notifier_delivery AS delivery JOIN p ON p.id = delivery.id
+    WHERE delivery.id = ANY(%(ids)s) AND delivery.status IN ('QUEUED', 'RETRYING') AND delivery.attempt = p.attempt
+    ORDER BY delivery.id FOR UPDATE OF delivery SKIP LOCKED
 ), lost AS (
     UPDATE notifier_delivery AS delivery
     SET status = 'FAILED', detail = p.detail, finished_at = statement_timestamp()

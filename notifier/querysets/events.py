@@ -139,8 +139,9 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
     def conclude_sent(self, ids: Sequence[UUID]) -> list[UUID]:
         """DISPATCHED -> SENT for those of which nothing is open or lost, and something planned was accepted; these.
 
-        One statement for what most rounds end with; the same that settle.status_of says. What it looks at is final,
-        so nothing that comes meanwhile could change it.
+        One statement for what most rounds end with; the same that settle.status_of says. It may look at deliveries as
+        they were before it waited for an event's lock. That is safe as long as SENT, DELIVERED and SKIPPED are final
+        while their event is open: who writes BOUNCED over SENT must lock the event first, and see to it.
         """
         with connection.cursor() as cursor:
             cursor.execute(_CONCLUDE_SENT, [list(ids)])

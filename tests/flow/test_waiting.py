@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.db import OperationalError, connection
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
@@ -156,6 +157,55 @@ def test_a_recovered_provider_gets_its_messages_back_soon(
     assert set(Delivery.objects.values_list("status", flat=True)) == {"SENT"}
 
 
+def test_a_channel_that_was_switched_off_carries_nothing(
+    provider: RecordingProvider, settings: Settings, customer: Customer
+) -> None:
+    event = engine.trigger("ORDER_PACKED", customer().id)
+    engine.round_of()
+    settings.CHANNELS = {"IN_APP": settings.CHANNELS["IN_APP"]}
+    engine.pass_time(timedelta(minutes=2))
+    engine.repair()
+    engine.run()
+    assert engine.states(event) == {"TOY": "SKIPPED CHANNEL_DISABLED"}
+    assert engine.status(event) == "SKIPPED"
+
+
+def test_leave_is_given_back_whatever_stood_in_the_way(
+    provider: RecordingProvider, monkeypatch: pytest.MonkeyPatch, customer: Customer
+) -> None:
+    given_back: list[str] = []
+    monkeypatch.setattr(toy.NarrowChannel, "give_back", lambda channel: given_back.append(channel.name))
+    engine.trigger("ORDER_PACKED", customer().id)
+    started = engine.round_of()
+
+    def fail(*_: object) -> None:
+        raise OperationalError("the connection is lost")
+
+    with connection.execute_wrapper(fail), pytest.raises(OperationalError):
+        engine.send(started)
+    assert given_back == ["TOY"]
+
+
+def test_a_retry_asks_leave_only_for_what_is_left(
+    provider: RecordingProvider, monkeypatch: pytest.MonkeyPatch, customer: Customer
+) -> None:
+    wanted: list[int] = []
+
+    def permit(_: object, number: int, *, urgent: bool) -> Permit:
+        wanted.append(number)
+        assert not urgent
+        return Permit(number)
+
+    monkeypatch.setattr(toy.NarrowChannel, "permit", permit)
+    for _ in range(3):
+        engine.trigger("ORDER_PACKED", customer().id)
+    started = engine.round_of()
+    provider.answers = [ProviderUnavailable("away")]
+    engine.send(started)
+    engine.send(started, again=True)
+    assert wanted == [3, 1]
+
+
 def test_tries_run_out_per_channel_and_type(
     provider: RecordingProvider, settings: Settings, customer: Customer
 ) -> None:
@@ -170,7 +220,7 @@ def test_tries_run_out_per_channel_and_type(
 
 
 def test_a_providers_words_cannot_break_its_slice(provider: RecordingProvider, customer: Customer) -> None:
-    provider.answers = [MessageRejected("nul \x00 byte", code="x" * 500)]
+    provider.answers = [MessageRejected("nul \x00 byte, half a pair \ud800", code="x" * 500)]
     events = [engine.trigger("ORDER_PACKED", customer().id) for _ in range(2)]
     engine.run()
     assert sorted(engine.states(event)["TOY"] for event in events) == ["FAILED", "SENT"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -41,9 +42,25 @@ def test_many_in_one_message_are_events_with_keys(customer: Callable[..., User])
         {**PLACED, **GUEST, "metadata": {"orderId": "ORD1", "note": "a\0b"}},
         {**PLACED, **GUEST, "metadata": {"orderId": "ORD1", "note": 2**70}},
         {**PLACED, **GUEST, "metadata": {"orderId": "ORD1", "note": "\ud800"}},
+        {**PLACED, **GUEST, "metadata": {"orderId": "ORD1", "eta": datetime(2026, 11, 25, tzinfo=UTC)}},
+        {**PLACED, **GUEST, "metadata": {"orderId": "ORD1", 7: "seven"}},
+        {**PLACED, "event_type": "NO_SUCH\0"},
+        {**PLACED, **GUEST, "surprise\0\ud800": 1},
         "ORDER_PLACED",
     ],
-    ids=["unknown type", "unknown user", "unknown field", "NUL", "too large a number", "half a pair", "no mapping"],
+    ids=[
+        "unknown type",
+        "unknown user",
+        "unknown field",
+        "NUL",
+        "too large a number",
+        "half a pair",
+        "date",
+        "number as a name",
+        "NUL in the type",
+        "NUL in a name",
+        "no mapping",
+    ],
 )
 def test_a_bad_one_is_kept_and_stops_no_other(bad: Any) -> None:
     many([{**PLACED, **GUEST}, bad, {**PLACED, **GUEST}])
@@ -52,6 +69,12 @@ def test_a_bad_one_is_kept_and_stops_no_other(bad: Any) -> None:
     assert letter.cause in {"INVALID_TRIGGER", "UNKNOWN_USER"}
     assert letter.payload
     assert b"ORDER_PLACED" in letter.payload or b"NO_SUCH" in letter.payload
+
+
+@pytest.mark.parametrize("events", [None, "ORDER_PLACED", {}])
+def test_what_is_no_list_is_kept(events: Any) -> None:
+    many(events)
+    assert DeadLetter.objects.get().cause == "INVALID_TRIGGER"
 
 
 def test_one_with_what_cannot_be_stored_is_kept() -> None:
