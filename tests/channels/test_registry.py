@@ -180,7 +180,7 @@ def test_rates_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_pa
         rates()
 
 
-@pytest.mark.parametrize(("value", "mails"), [("", 10), ("1", 1), ("100", 100)])
+@pytest.mark.parametrize(("value", "mails"), [("", 4), ("1", 1), ("100", 100)])
 def test_mails_a_call_come_from_the_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Settings, value: str, mails: int
 ) -> None:
