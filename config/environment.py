@@ -37,9 +37,10 @@ def required(name: str, *, why: str) -> str:
     return value or refuse(f"{name} is not set; {why} (DEBUG=1 brings a default for development).")
 
 
-def number(name: str, default: int) -> int:
+def number(name: str, default: int, *, least: int = 0) -> int:
     value = text(name, str(default))
-    return int(value) if value.isdecimal() else refuse(f"{name}={value!r} is not a whole number.")
+    found = int(value) if value.isdecimal() else refuse(f"{name}={value!r} is not a whole number.")
+    return found if found >= least else refuse(f"{name}={value!r} is too small; use {least} or more.")
 
 
 def all_or_none(*names: str) -> bool:

@@ -1,4 +1,4 @@
-"""Load, a seeded nemesis, healing, and the oracle's verdict. Run by script/chaos, with the checkout on the import path.
+"""Load, a seeded nemesis, healing, and the oracle's verdict. `script/chaos --tests` runs the slow tests of tests/chaos.
 
 Ends with 0 when nothing was lost, every double is explained and all was final in time; else with 1, and the logs of
 all processes are kept. With a guard switched off it is the other way round: the check must then find something.
@@ -52,7 +52,7 @@ class Progress:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="script/chaos", description=__doc__.partition("\n")[0])
-    parser.add_argument("--minutes", type=float, default=2.0, help="how long load and nemesis go on")
+    parser.add_argument("--minutes", type=float, default=2.0, help="how long load and nemesis go on (2)")
     parser.add_argument("--seed", type=int, default=None, help="names the orders and the acts; random where not given")
     parser.add_argument("--rate", type=float, help=f"triggers a second ({RATE:g} where not given)")
     parser.add_argument("--json", type=Path, help="write what was found to this file")

@@ -55,3 +55,11 @@ def test_a_value_that_cannot_be_read_is_named(name: str, value: str) -> None:
     ended = start(**{**PRODUCTION, name: value})
     assert ended.returncode == 1
     assert f"{name}='{value}'" in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["NOTIFIER_QUEUE_BOUND", "NOTIFIER_DISPATCH_BATCH"])
+def test_a_bound_of_nothing_is_refused(name: str) -> None:
+    """With 0 nothing would ever be sent."""
+    done = start(**{**PRODUCTION, name: "0"})
+    assert done.returncode
+    assert f"Notifier cannot start: {name}='0' is too small; use 1 or more." in done.stderr
