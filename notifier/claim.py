@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 
 # seconds that an answer is waited for, even where the fallback is due: longer than a healthy provider takes, or its
 # breaker would open by our impatience
-SHORTEST_CALL = 2.5
+SHORTEST_CALL = 1.5
+OVERTIME = 0.1  # seconds more, so that the fallback is surely due when the call is given up
 
 
 @dataclass(slots=True)
@@ -205,4 +206,4 @@ def _message(item: Claimed, parts: Mapping[str, str], address: Address) -> Messa
 
 def _patience(item: Claimed) -> float:
     left = item.limits.left(item.waited)
-    return math.inf if left is None else max(left, SHORTEST_CALL)
+    return math.inf if left is None else max(left + OVERTIME, SHORTEST_CALL)

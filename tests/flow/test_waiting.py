@@ -98,7 +98,7 @@ def test_an_answer_is_awaited_no_longer_than_until_the_fallback_is_due(
 ) -> None:
     engine.trigger("ORDER_PACKED", customer().id)
     started = engine.round_of()
-    engine.pass_time(toy.RETRY.fallback_after - timedelta(seconds=20))
+    engine.pass_time(toy.RETRY.fallback_after - timedelta(seconds=19))
     engine.send(started)
     assert 15 < provider.messages[0].patience <= 20
 
