@@ -41,7 +41,8 @@ class Processes:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a Ctrl-C reaches the demo alone, which then ends its children in order
-                preexec_fn=partial(die_with_parent, signal.SIGTERM, os.getpid()),  # noqa: PLW1509 - no threads here
+                # a kill that cannot be waited for: its servers go at the same moment, and an orderly end would ask them
+                preexec_fn=partial(die_with_parent, signal.SIGKILL, os.getpid()),  # noqa: PLW1509 - no threads here
             )
 
     def check(self) -> None:

@@ -41,15 +41,18 @@ class Demo:
             time.sleep(0.1)
 
     def processes(self) -> list[str]:
-        """The command lines of everything that was started for this demo: its environment names the folder."""
-        return [entry.name for entry in Path("/proc").iterdir() if entry.name.isdecimal() and self._owns(entry)]
+        """Number and command line of everything that was started for this demo: its environment names the folder."""
+        found = (self._read(entry) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+        return [process for process in found if process]
 
-    def _owns(self, entry: Path) -> bool:
+    def _read(self, entry: Path) -> str:
         try:
-            facts = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
+            command, environment = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
         except OSError:
-            return False
-        return str(self.folder).encode() in facts
+            return ""
+        if str(self.folder).encode() not in command + environment:
+            return ""
+        return f"{entry.name} {command.replace(bytes(1), b' ').decode(errors='replace')}"
 
     def wait_until_gone(self) -> None:
         deadline = time.monotonic() + DEADLINE
