@@ -1,26 +1,27 @@
-"""Carries the providers' HTTP calls: one event loop in a thread of its own and one pooled session a process.
+"""Carries the providers' HTTP calls, many at once, over connections that are kept.
 
-Opening a TLS connection a message costs more than the message, so connections are kept. Everything is made on
-the first call and made anew in a forked child. What can go wrong on the wire is told apart here, once.
+Opening a TLS connection a message costs more than the message. libcurl carries them, at a sixth of the CPU of an
+event loop with a client in Python (docs/decisions.md). What can go wrong on the wire is told apart here, once.
 """
 
 from __future__ import annotations
 
-import asyncio
-import atexit
 import email.utils
+import io
 import json
 import math
 import os
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
-import aiohttp
+import certifi
+import pycurl
+from multidict import CIMultiDict
 
 from channels.errors import (
     ChannelError,
@@ -36,10 +37,25 @@ TIMEOUT = 5.0  # seconds a call may take in all
 CONNECT_TIMEOUT = 2.0  # seconds of them for the name, the connection and TLS
 # Seconds an idle connection is kept: less than any server keeps it (uvicorn's 5 s is the shortest we meet). A
 # request on a connection that the other side is just closing would end with an outcome that nobody knows.
-KEEP_ALIVE = 4.0
-CLOSE_TIMEOUT = 2.0
+KEEP_ALIVE = 4
+LONGEST_REST = 1.0  # seconds between two looks at the calls, whatever libcurl says
+SHORTEST_REST = 0.001
 
-_T = TypeVar("_T")
+# nothing is asked of the environment: a proxy, a .netrc; and no header comes that nobody asked for
+_UNWANTED = ("Expect:", "Accept:")
+_ALWAYS = (
+    (pycurl.NOSIGNAL, 1),
+    (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+    (pycurl.MAXAGE_CONN, KEEP_ALIVE),
+    (pycurl.PROXY, ""),
+    (pycurl.USERAGENT, "Notifier"),
+    (pycurl.CAINFO, certifi.where()),
+)
+_NAMES = {
+    value: name.removeprefix("E_")
+    for name, value in vars(pycurl).items()
+    if name.startswith("E_") and not name.startswith("E_MULTI_")
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +95,7 @@ def post_all(requests: Sequence[Request]) -> list[Answer]:
     A ChannelError in a request's place says that there was no answer: ProviderUnavailable when it surely did
     not go out, OutcomeUnknown when it may have.
     """
-    return _get_carrier().run(_post_all(_get_carrier(), requests)) if requests else []
+    return _carrier().run(requests) if requests else []
 
 
 def post(request: Request) -> Answer:
@@ -88,108 +104,166 @@ def post(request: Request) -> Answer:
 
 
 def close() -> None:
-    """Close the connections and end the thread. The next call starts anew."""
-    global _carrier
-    with _lock:
-        carrier, _carrier = _carrier, None
-    if carrier:
+    """Close this thread's connections. The next call starts anew."""
+    if carrier := _mine.__dict__.pop("carrier", None):
         carrier.close()
 
 
+class _Call:
+    """A request under way: what libcurl takes of it and what has come back."""
+
+    __slots__ = ("answer", "body", "lines", "request")
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.lines: list[bytes] = []  # of the answer's head
+        self.body: list[bytes] = []
+        self.answer: Answer
+
+    def configure(self, curl: pycurl.Curl) -> None:
+        """Raises what says that such a request cannot be made."""
+        request = self.request
+        curl.reset()
+        curl.setopt(pycurl.URL, request.url)
+        curl.setopt(pycurl.HTTPHEADER, [*_lines(request.headers), *_UNWANTED])
+        curl.setopt(pycurl.TIMEOUT_MS, max(1, round(1000 * request.timeout)))
+        curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(1000 * min(CONNECT_TIMEOUT, request.timeout / 2))))
+        for option, value in _ALWAYS:
+            curl.setopt(option, value)
+        if request.method == "POST":
+            # Read by a function, as that cannot be rewound: where a kept connection breaks before the answer, libcurl
+            # sends a text anew on another one, and the provider may have both
+            curl.setopt(pycurl.POST, 1)
+            curl.setopt(pycurl.POSTFIELDSIZE_LARGE, len(request.body))
+            curl.setopt(pycurl.READFUNCTION, io.BytesIO(request.body).read)
+        curl.setopt(pycurl.HEADERFUNCTION, self.lines.append)
+        curl.setopt(pycurl.WRITEFUNCTION, self.body.append)
+
+    def succeeded(self, curl: pycurl.Curl) -> None:
+        self.answer = Response(curl.getinfo(pycurl.RESPONSE_CODE), _headers(self.lines), b"".join(self.body))
+
+    def failed(self, curl: pycurl.Curl, code: int) -> None:
+        # https://curl.se/libcurl/c/CURLINFO_REQUEST_SIZE.html (2026-11-25): what was sent of it, by all its connections
+        if curl.getinfo(pycurl.REQUEST_SIZE):
+            self.answer = OutcomeUnknown(f"no answer: {_name(code)}")
+        else:
+            self.answer = _unconnected(_name(code))
+
+
 class _Carrier:
-    """The loop in its thread, and the session that lives in it."""
+    """One thread's calls. libcurl's connections stay with it, and its handles are used again."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="provider-http", daemon=True)
-        self._thread.start()
-        self.session = self.run(self._open())
+        self._multi = pycurl.CurlMulti()
+        self._idle: list[pycurl.Curl] = []
+        self._under_way: dict[pycurl.Curl, _Call] = {}
 
-    def run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Run in the loop and wait. An interruption of the wait (a task's time limit) cancels the work."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+    def run(self, requests: Sequence[Request]) -> list[Answer]:
+        """An interruption of the wait (a task's time limit) cancels what is under way."""
+        calls = [_Call(request) for request in requests]
+        waiting = iter(calls)
         try:
-            return future.result()
+            while self._start(waiting):
+                self._multi.perform()
+                if not self._collect():
+                    self._rest()
         finally:
-            future.cancel()
+            self._cancel()
+        return [call.answer for call in calls]
 
     def close(self) -> None:
-        closing = asyncio.run_coroutine_threadsafe(self.session.close(), self._loop)
-        with suppress(TimeoutError):
-            closing.result(CLOSE_TIMEOUT)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(CLOSE_TIMEOUT)
-        self._loop.close()
+        for curl in self._idle:
+            curl.close()
+        self._multi.close()
 
-    @staticmethod
-    async def _open() -> aiohttp.ClientSession:
-        # CONCURRENCY bounds the connections. A limit here would count waiting for a free one as connecting.
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE)
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    def _start(self, waiting: Iterator[_Call]) -> bool:
+        """Fill the free places; whether anything is under way."""
+        while len(self._under_way) < CONCURRENCY and (call := next(waiting, None)):
+            curl = self._idle.pop() if self._idle else pycurl.Curl()
+            try:
+                call.configure(curl)
+            except (pycurl.error, ValueError) as error:  # a UnicodeError is one
+                call.answer = _unconnected(type(error).__name__)
+                self._idle.append(curl)
+            else:
+                self._under_way[curl] = call
+                self._multi.add_handle(curl)
+        return bool(self._under_way)
+
+    def _collect(self) -> bool:
+        """Take the answers that are there; whether there were any."""
+        left, succeeded, failed = self._multi.info_read(CONCURRENCY)
+        for curl in succeeded:
+            self._end(curl).succeeded(curl)
+        for curl, code, _ in failed:
+            self._end(curl).failed(curl, code)
+        return bool(succeeded or failed or left)
+
+    def _end(self, curl: pycurl.Curl) -> _Call:
+        self._multi.remove_handle(curl)
+        self._idle.append(curl)
+        return self._under_way.pop(curl)
+
+    def _rest(self) -> None:
+        """Until a socket has something, or libcurl wants to look at the time."""
+        until = self._multi.timeout()  # ms; -1: whenever
+        wait = LONGEST_REST if until < 0 else min(until / 1000, LONGEST_REST)
+        if self._multi.select(wait) < 0:  # it has no socket to wait for yet
+            time.sleep(min(wait, SHORTEST_REST))
+
+    def _cancel(self) -> None:
+        for curl in self._under_way:
+            self._multi.remove_handle(curl)
+            curl.close()
+        self._under_way.clear()
 
 
-_lock = threading.Lock()
-_carrier: _Carrier | None = None
+_mine = threading.local()
 _inherited: list[_Carrier] = []
 
 
-def _get_carrier() -> _Carrier:
-    global _carrier  # noqa: PLW0603
-    with _lock:
-        if _carrier is None:
-            _carrier = _Carrier()
-        return _carrier
+def _carrier() -> _Carrier:
+    if not hasattr(_mine, "carrier"):
+        _mine.carrier = _Carrier()
+    found: _Carrier = _mine.carrier
+    return found
 
 
 def _leave_to_parent() -> None:
-    """In a forked child the thread is gone and the sockets are the parent's.
-
-    The parent's carrier is kept here, unused: if it were collected, its connections would be closed through
-    the selector that parent and child still share.
-    """
-    global _carrier, _lock
-    if _carrier:
-        _inherited.append(_carrier)
-    _carrier, _lock = None, threading.Lock()
+    """In a forked child the sockets are the parent's. Its carrier is kept, unused: collecting it would close them."""
+    if carrier := _mine.__dict__.pop("carrier", None):
+        _inherited.append(carrier)
 
 
 os.register_at_fork(after_in_child=_leave_to_parent)
-atexit.register(close)
 
 
-async def _post_all(carrier: _Carrier, requests: Sequence[Request]) -> list[Answer]:
-    places = asyncio.Semaphore(CONCURRENCY)
-
-    async def post_one(request: Request) -> Answer:
-        async with places:
-            return await _post(carrier.session, request)
-
-    return await asyncio.gather(*map(post_one, requests))
+def _lines(headers: Mapping[str, str]) -> list[str]:
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    if any("\n" in line or "\r" in line for line in lines):
+        raise ValueError("a header has a line break")
+    return lines
 
 
-async def _post(session: aiohttp.ClientSession, request: Request) -> Answer:
-    connect = min(CONNECT_TIMEOUT, request.timeout / 2)
-    timeout = aiohttp.ClientTimeout(total=request.timeout, connect=connect, sock_connect=connect)
-    try:
-        async with session.request(
-            request.method,
-            request.url,
-            data=request.body,
-            headers=request.headers,
-            timeout=timeout,
-            allow_redirects=False,
-        ) as response:
-            return Response(response.status, response.headers, await response.read())
-    except Exception as error:  # noqa: BLE001 - nothing may be raised for a message; the class says what is known
-        return unanswered(error)
+def _headers(lines: Iterable[bytes]) -> CIMultiDict[str]:
+    """Of an answer's head; the last one's, where a 100 came before."""
+    found: CIMultiDict[str] = CIMultiDict()
+    for line in lines:
+        name, colon, value = line.decode("latin-1").partition(":")
+        if colon:
+            found.add(name.strip(), value.strip())
+        elif name.startswith("HTTP/"):
+            found.clear()
+    return found
 
 
-def unanswered(error: Exception) -> ChannelError:
-    """What a failure without an answer means: only one to connect is surely not sent."""
-    # A connection that was never made, and a URL that is none. InvalidURL is also a ValueError.
-    if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)):
-        return ProviderUnavailable(f"no connection: {type(error).__name__}")
-    return OutcomeUnknown(f"no answer: {type(error).__name__}")
+def _unconnected(why: str) -> ProviderUnavailable:
+    return ProviderUnavailable(f"no connection: {why}")
+
+
+def _name(code: int) -> str:
+    """libcurl's name of an error: OPERATION_TIMEDOUT."""
+    return _NAMES.get(code, f"libcurl's error {code}")
 
 
 # RFC 9110, section 15, as of June 2022 (425: RFC 8470, 429: RFC 6585); docs/errors.md shows every table together.

@@ -184,10 +184,36 @@ def test_connection_is_kept_for_the_next_call(wire: Wire) -> None:
     assert len({call.port for call in wire.calls}) == 1
 
 
-def test_nothing_to_send_starts_nothing() -> None:
+def test_kept_connection_that_breaks_is_not_used_to_send_again(wire: Wire) -> None:
+    """The provider may have taken what it read before it went; libcurl by itself would send a text once more."""
+    http.post(to(wire.url))
+    wire.act = wires.hang_up
+    assert type(http.post(to(wire.url))) is OutcomeUnknown
+    assert len(wire.calls) == 2
+    assert len({call.port for call in wire.calls}) == 1
+
+
+def test_connection_that_the_provider_closed_meanwhile_is_not_used(wire: Wire) -> None:
+    wire.act = wires.answer(200, b"", {"Connection": "close"})
+    assert [type(http.post(to(wire.url))) for _ in range(3)] == [http.Response] * 3
+    assert len({call.port for call in wire.calls}) == 3
+
+
+def test_header_cannot_bring_another_one(wire: Wire) -> None:
+    request = http.Request(wire.url, {"X-Kind": "test\r\nX-Other: 1"}, b"body")
+    assert type(http.post(request)) is ProviderUnavailable
+    assert not wire.calls
+
+
+def test_environment_says_nothing_about_the_way(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", wires.unused())
+    assert isinstance(http.post(to(wire.url)), http.Response)
+
+
+def test_nothing_to_send_makes_no_connections() -> None:
     http.close()
     assert http.post_all([]) == []
-    assert "provider-http" not in [thread.name for thread in threading.enumerate()]
+    assert not hasattr(http._mine, "carrier")
 
 
 def test_closed_carrier_is_made_anew(wire: Wire) -> None:
