@@ -20,6 +20,8 @@ from prometheus_client.registry import Collector
 from channels import registry
 from channels.breaker import State
 from channels.models import BreakerChange
+from notifier.catalogue import Priority
+from notifier.models import NotificationEvent
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +71,21 @@ class Breakers(Collector):
         return metric
 
 
+class Backlog(Collector):
+    """What waits in the database."""
+
+    def collect(self) -> Iterator[Metric]:
+        metric = GaugeMetricFamily(
+            "notifier_lag_seconds", "How long the oldest event that is due has waited", labels=["priority"]
+        )
+        try:
+            for priority, seconds in NotificationEvent.objects.lag(list(Priority)).items():
+                metric.add_metric([Priority(priority).name.lower()], seconds)
+        except Error as error:
+            log.warning("no lag: %s", type(error).__name__)
+        yield metric
+
+
 def _known() -> list[tuple[str, str, str]]:
     """Every change that there may be: a counter that begins with its first event hides that event from increase()."""
     try:
@@ -79,6 +96,7 @@ def _known() -> list[tuple[str, str, str]]:
 
 METRICS = CollectorRegistry(auto_describe=False)
 METRICS.register(Breakers())
+METRICS.register(Backlog())
 
 
 def metrics(_request: HttpRequest) -> HttpResponse:

@@ -62,6 +62,22 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
             )
             return {row[0] for row in cursor.fetchall()}
 
+    def lag(self, priorities: Sequence[int]) -> dict[int, float]:
+        """Seconds that the oldest due event of each priority waits, 0 where nothing does. A probe of event_due each."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT priority, COALESCE((
+                    SELECT GREATEST(extract(epoch FROM statement_timestamp() - event.due_at), 0)::float8
+                    FROM notifier_notificationevent AS event
+                    WHERE event.priority = lane.priority AND event.due_at IS NOT NULL
+                    ORDER BY event.due_at LIMIT 1), 0)
+                FROM unnest(%s::int[]) AS lane(priority)
+                """,
+                [list(priorities)],
+            )
+            return dict(cursor.fetchall())
+
     def claim_due(self, priorities: Sequence[int], limit: int, lease: timedelta) -> list[DueEvent]:
         """Take up to `limit` due events of a lane into a new round; others that look skip them.
 

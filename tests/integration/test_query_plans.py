@@ -12,6 +12,7 @@ from django.conf import settings as django_settings
 from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
+from django.test import Client
 from pytest_django.fixtures import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
@@ -138,7 +139,7 @@ def test_a_claim_reads_no_more_of_a_backlog_than_it_takes(people: list[User]) ->
     assert "Sort" not in {node["Node Type"] for node in found[0].nodes}
 
 
-def test_looking_up(settings: Settings) -> None:
+def test_looking_up(settings: Settings, client: Client) -> None:
     settings.WHITENOISE_AUTOREFRESH = True  # there is no collectstatic in tests
     api = Caller(ApiKey.issue("shop", ApiKey.SCOPES)[1])
     event, message = NotificationEvent.objects.filter(status="FAILED")[0], InboxMessage.objects.all()[0]
@@ -150,8 +151,15 @@ def test_looking_up(settings: Settings) -> None:
             api("POST", f"/notifications/inbox/{message.id}/read"),
             api("GET", "/notifications/dead-letters?channel=EMAIL"),
         ]
+        assert client.get("/metrics").status_code == 200
     assert {answer.status for answer in answers} == {200}
-    assert indexes_of(found) >= {"event_order", "inbox_newest_first", "dead_letter_open", "attempt_once_per_claim"}
+    assert indexes_of(found) >= {
+        "event_order",
+        "inbox_newest_first",
+        "dead_letter_open",
+        "attempt_once_per_claim",
+        "event_due",
+    }
 
 
 def test_replaying() -> None:
