@@ -18,7 +18,7 @@ from sandbox import credentials
 from tests.sandbox_process import Sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
-DEADLINE = 60.0
+DEADLINE = 120.0
 
 
 def environment(sandbox: Sandbox, account: Path) -> dict[str, str]:
