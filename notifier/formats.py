@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal, DecimalException
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -21,29 +21,32 @@ from babel.numbers import format_currency, format_decimal, format_percent
 from django.utils.timezone import localtime
 from jinja2 import pass_context
 from jinja2.runtime import Context
+from markupsafe import Markup
 
 Form: TypeAlias = Literal["full", "long", "medium", "short"]
 
 WRITTEN = (str, int, float, Decimal)
+MAPPING = (dict, Mapping)  # a dict is known at once, an abstract class costs a look-up
 LARGEST = Decimal(10**15)  # beyond it a number is no price, and writing out its digits could fill the memory
 FINEST = -20  # digits after the point; the same for very small ones
 # Babel takes 10 to 20 µs a value, most of it to look up patterns. Prices and days come again: within a mail (HTML
 # and text) and from order to order. So what it made is kept, by the value as text: 0 and -0 are equal, and look unlike.
 KEPT = 8192
+FEW = 128  # of what comes again but within a message
+LONGEST = 64  # characters of a number that is kept, lest someone's long ones fill the memory
 CURRENCY = re.compile(r"[A-Z]{3}")
 LOCALE = re.compile(r"[A-Za-z0-9]{1,8}([-_][A-Za-z0-9]{1,8}){0,3}")
 # What typography adds and the phone's 7-bit alphabet (GSM 03.38) lacks: spaces, dashes, quotes, the ellipsis.
 # One such sign, from Babel or from a pasted text, would more than halve the room of an SMS.
-TO_GSM = str.maketrans(
-    {
-        **dict.fromkeys("\u00a0\u2002\u2003\u2007\u2009\u202f", " "),
-        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"),
-        **dict.fromkeys("\u0060\u00b4\u2018\u2019\u201a\u2039\u203a", "'"),
-        **dict.fromkeys("\u00ab\u00bb\u201c\u201d\u201e", '"'),
-        "\u2026": "...",
-        "\u200b": "",
-    }
-)
+TO_GSM = {
+    **dict.fromkeys("\u00a0\u2002\u2003\u2007\u2009\u202f", " "),
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"),
+    **dict.fromkeys("\u0060\u00b4\u2018\u2019\u201a\u2039\u203a", "'"),
+    **dict.fromkeys("\u00ab\u00bb\u201c\u201d\u201e", '"'),
+    "\u2026": "...",
+    "\u200b": "",
+}
+NOT_GSM = re.compile(f"[{''.join(TO_GSM)}]")  # to look for them is faster than str.translate
 
 
 @lru_cache(maxsize=1024)
@@ -69,11 +72,24 @@ def zone(name: str) -> tzinfo:
 
 def number(value: object) -> Decimal | None:
     """A JSON number, or a string that holds one ("49.90"). None for anything else."""
+    written = _written(value)
+    return _number(written) if len(written) <= LONGEST else _number.__wrapped__(written)
+
+
+def _written(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, WRITTEN):
-        return None
+        return ""
     try:
-        result = value if isinstance(value, Decimal) else Decimal(str(value).strip())
-    except (DecimalException, ValueError):  # ValueError: an int too long to be written out
+        return str(value).strip()
+    except ValueError:  # an int too long to be written out
+        return ""
+
+
+@lru_cache(maxsize=KEPT)
+def _number(written: str) -> Decimal | None:
+    try:
+        result = Decimal(written)
+    except DecimalException:
         return None
     if not result.is_finite() or abs(result) >= LARGEST:
         return None
@@ -111,35 +127,46 @@ def texts(value: object) -> list[str]:
 
 def web_url(value: object) -> str:
     """The value if it is a plain http or https address, fit to be a link; else ""."""
-    if not isinstance(value, str) or not value.isprintable() or " " in value:
-        return ""
+    return value if isinstance(value, str) and _is_web_url(value) else ""
+
+
+@lru_cache(maxsize=FEW)
+def _is_web_url(value: str) -> bool:
+    if not value.isprintable() or " " in value:
+        return False
     try:
         parts = urlsplit(value)
     except ValueError:
-        return ""
-    return value if parts.scheme in {"http", "https"} and parts.hostname else ""
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
 def one_line(value: str) -> str:
-    """All white space, line breaks too, as single blanks."""
-    return " ".join(value.split())
+    """All white space, line breaks too, as single blanks. A plain string, also of Markup."""
+    words = str(value) if isinstance(value, Markup) else value  # Markup would make Markup of each word
+    return " ".join(words.split())
 
 
 def gsm(value: str) -> str:
     """A message for phones: on one line, typographic signs replaced by those of the GSM alphabet."""
-    return one_line(value.translate(TO_GSM))
+    return one_line(NOT_GSM.sub(lambda sign: TO_GSM[sign[0]], one_line(value)))
 
 
 def lines(value: str) -> list[str]:
     """The lines that are not empty. Markup stays Markup."""
-    return list(map(type(value), _lines(value)))
+    return list(map(_same(value), _lines(value)))
 
 
 def facts(value: str) -> list[tuple[str, str]]:
     """Lines of the form "Label: value" as pairs; lines without a value are left out. Markup stays Markup."""
-    same = type(value)
+    same = _same(value)
     pairs = (line.partition(":") for line in _lines(value))
-    return [(same(label.strip()), same(rest.strip())) for label, _, rest in pairs if rest.strip()]
+    return [(same(label.strip()), same(shown)) for label, _, rest in pairs if (shown := rest.strip())]
+
+
+def _same(value: str) -> Callable[[str], str]:
+    """Makes a string of the value's type; of Markup, at half of what its own way takes."""
+    return partial(str.__new__, Markup) if type(value) is Markup else type(value)
 
 
 def _lines(value: str) -> list[str]:
@@ -150,10 +177,16 @@ def _lines(value: str) -> list[str]:
 @pass_context
 def money(context: Context, value: object, currency: object) -> str:
     """An amount in a currency given by its ISO 4217 code; "" if either makes no sense."""
-    amount = number(value)
-    if amount is None or not isinstance(currency, str) or not CURRENCY.fullmatch(currency):
-        return ""
-    return _money(str(amount), currency, context["locale"])
+    return _in_money(value, currency, context["locale"])
+
+
+def _in_money(value: object, currency: object, locale: str) -> str:
+    amount, code = number(value), _code(currency)
+    return "" if amount is None or not code else _money(str(amount), code, locale)
+
+
+def _code(currency: object) -> str:
+    return currency if isinstance(currency, str) and CURRENCY.fullmatch(currency) else ""
 
 
 @lru_cache(maxsize=KEPT)
@@ -178,7 +211,12 @@ def _decimal(amount: str, locale: str) -> str:
 def percent(context: Context, value: object) -> str:
     """A share (0.42) in per cent, without decimals."""
     share = number(value)
-    return "" if share is None else str(format_percent(share, locale=babel_locale(context["locale"])))
+    return "" if share is None else _percent(str(share), context["locale"])
+
+
+@lru_cache(maxsize=KEPT)
+def _percent(share: str, locale: str) -> str:
+    return str(format_percent(share, locale=babel_locale(locale)))
 
 
 @pass_context
@@ -216,21 +254,25 @@ def order_lines(context: Context, items: object, currency: object) -> list[dict[
     without a name is left out; a quantity that is missing counts as one.
     """
     found = items if isinstance(items, list | tuple) else ()
-    return [_order_line(context, item, currency) for item in found if _has_name(item)]
+    named = [(name, item) for item in found if isinstance(item, MAPPING) and (name := text(item.get("name")))]
+    code, locale = _code(currency), context["locale"]
+    return [{"name": name, **_amounts(item, code, locale)} for name, item in named]
 
 
-def _has_name(item: object) -> bool:
-    return isinstance(item, Mapping) and bool(text(item.get("name")))
+def _amounts(item: Mapping[str, Any], currency: str, locale: str) -> Mapping[str, str]:
+    quantity, price = _written(item.get("quantity", 1)), _written(item.get("price"))
+    line = _line if len(quantity) + len(price) <= LONGEST else _line.__wrapped__
+    return line(quantity, price, currency, locale)
 
 
-def _order_line(context: Context, item: Mapping[str, Any], currency: object) -> dict[str, str]:
-    quantity, price = number(item.get("quantity", 1)), number(item.get("price"))
-    amount = None if quantity is None or price is None else quantity * price
+@lru_cache(maxsize=KEPT)
+def _line(quantity: str, price: str, currency: str, locale: str) -> Mapping[str, str]:
+    pieces, each = number(quantity), number(price)
+    amount = None if pieces is None or each is None else pieces * each
     return {
-        "name": text(item["name"]),
-        "quantity": decimal(context, quantity),
-        "price": money(context, price, currency),
-        "amount": money(context, amount, currency),
+        "quantity": "" if pieces is None else _decimal(str(pieces), locale),
+        "price": _in_money(each, currency, locale),
+        "amount": _in_money(amount, currency, locale),
     }
 
 
