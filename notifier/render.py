@@ -6,6 +6,9 @@ channel the layout layouts/{CHANNEL}.{part}.j2 is rendered if there is one, with
 `message.NAME`; else the part is the block of its name. So a text is written once, for HTML and plain text.
 
 Values are escaped in html parts. Templates run sandboxed: they cannot reach Python through a value.
+
+What is the same in every message is worked out once. A block that is but text with values in it is rendered once
+a message, as text, and escaped for HTML.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
 from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import quote
@@ -33,17 +37,19 @@ from jinja2 import (
     Undefined,
     nodes,
 )
+from jinja2.compiler import CodeGenerator, Frame, optimizeconst
 from jinja2.exceptions import SecurityError, TemplateSyntaxError, UndefinedError
-from jinja2.runtime import Context, new_context
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 from jinja2.visitor import NodeTransformer
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from notifier import formats
 
-MAPPING = (dict, Mapping)  # a dict is known at once, an abstract class costs a look-up
 HEADER_PARTS = frozenset({"subject", "title"})  # parts that are one line by their nature
+SPECIAL = re.compile("[&<>\"']")  # what HTML escapes
+BLANK_LINES = re.compile(r"\n[^\S\n]*\n\s*\n")
 TELLING = (UndefinedError, SecurityError, TemplateSyntaxError, TemplateNotFound)  # name code, never a value
 
 
@@ -108,18 +114,78 @@ class _Absent(StrictUndefined):
         return False
 
 
+class _Nature(Enum):
+    """What a block comes to. Most are constant or plain, and cost little."""
+
+    CONSTANT = auto()  # the same text in every message
+    PLAIN = auto()  # text with values in it, neither HTML itself nor aware of it: escaped, it is the block in HTML
+    OTHER = auto()
+
+
+CONSTANT_NODES = {nodes.Output, nodes.TemplateData, nodes.Const}
+PLAIN_NODES = {
+    *CONSTANT_NODES,
+    *(nodes.If, nodes.CondExpr, nodes.And, nodes.Or, nodes.Not, nodes.Compare, nodes.Operand),
+    *(nodes.Name, nodes.Getattr, nodes.Getitem, nodes.Filter),
+}
+
+
+def _nature(block: nodes.Block) -> _Nature:
+    kinds = {type(node) for node in block.find_all(nodes.Node)}
+    if kinds <= CONSTANT_NODES:
+        return _Nature.CONSTANT
+    ours = all(node.name in formats.FILTERS for node in block.find_all(nodes.Filter))  # one of Jinja's may tell HTML
+    special = any(SPECIAL.search(node.data) for node in block.find_all(nodes.TemplateData))
+    return _Nature.PLAIN if kinds <= PLAIN_NODES and ours and not special else _Nature.OTHER
+
+
+class _Code(CodeGenerator):
+    """Jinja's compiler, with short cuts: a key of a dict at hand, and _Environment.escape for what HTML prints."""
+
+    @optimizeconst
+    def visit_Getattr(self, node: nodes.Getattr, frame: Frame) -> None:  # noqa: N802 - Jinja's name
+        if isinstance(node.node, nodes.Name):
+            name = frame.symbols.ref(node.node.name)
+            self.write(f"({name}[{node.attr!r}] if type({name}) is dict and {node.attr!r} in {name} else ")
+            super().visit_Getattr(node, frame)
+            self.write(")")
+        else:
+            super().visit_Getattr(node, frame)
+
+    def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> None:
+        if frame.eval_ctx.autoescape and not frame.eval_ctx.volatile:
+            self.write("environment.escape(")  # there is no finalize
+        else:
+            super()._output_child_pre(node, frame, finalize)
+
+
 class _Environment(ImmutableSandboxedEnvironment):
     """Jinja, sandboxed, where `metadata.items` is the key and never a method of the dict."""
 
+    code_generator_class = _Code
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.natures: dict[str, dict[str, _Nature]] = {}  # of the blocks, by template
+
     def getattr(self, obj: Any, attribute: str) -> Any:
-        return self._key(obj, attribute) if isinstance(obj, MAPPING) else super().getattr(obj, attribute)
+        return self._key(obj, attribute) if isinstance(obj, formats.MAPPING) else super().getattr(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any | Undefined:
-        return self._key(obj, argument) if isinstance(obj, MAPPING) else super().getitem(obj, argument)
+        return self._key(obj, argument) if isinstance(obj, formats.MAPPING) else super().getitem(obj, argument)
 
-    def compile(self, source: str | nodes.Template, *args: Any, **options: Any) -> Any:
-        tree = self.parse(source, *args) if isinstance(source, str) else source
-        return super().compile(_Constants(tree, self).folded(), *args, **options)
+    def compile(self, source: str | nodes.Template, name: str | None = None, *args: Any, **options: Any) -> Any:
+        tree = self.parse(source, name, *args) if isinstance(source, str) else source
+        blocks = _Constants(tree, self).folded().find_all(nodes.Block)
+        self.natures[str(name)] = {block.name: _nature(block) for block in blocks}
+        return super().compile(tree, name, *args, **options)
+
+    @staticmethod
+    def escape(value: Any) -> str:
+        """As Markup's escape, without making Markup, which takes longer than all else, of what is but printed."""
+        if type(value) is str and not SPECIAL.search(value):
+            return value
+        return value if type(value) is Markup else escape(value)
 
     def _key(self, obj: Mapping[Any, Any], key: Any) -> Any | Undefined:
         return obj[key] if key in obj else self.undefined(obj=obj, name=key)
@@ -177,12 +243,22 @@ def _environment(format_: str) -> _Environment:
     return environment
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Block:
+    """A block in a format: what it shows if that is `constant`, or else, if it is plain and this HTML, its `text`."""
+
+    name: str
+    template: Template
+    constant: str | None
+    text: _Block | None
+
+
 class _Message:
     """One message being rendered: its blocks are rendered once in each format, where needed."""
 
     def __init__(self, message_file: str, channel: str, variables: dict[str, Any]) -> None:
         self.file, self.channel, self.variables = message_file, channel, variables
-        self.blocks: dict[str, dict[str, str]] = {}
+        self.rendered: dict[_Block, str] = {}
         self.contexts: dict[Template, Context] = {}  # a template's blocks share one
 
     def part(self, name: str, format_: str) -> str:
@@ -194,36 +270,54 @@ class _Message:
         return formats.one_line(shown) if name in HEADER_PARTS else _tidy(shown)
 
     def _laid_out(self, layout: Template, format_: str) -> str:
-        if format_ not in self.blocks:
-            found = _blocks(self.file, self.channel, format_)
-            self.blocks[format_] = {name: self._shown(template, name, format_) for name, template in found.items()}
-        context = _context(layout, {**self.variables, "message": self.blocks[format_]})
+        blocks = _blocks(self.file, self.channel, format_)
+        shown = {name: block.constant or self._shown(block) for name, block in blocks.items()}
+        context = _context(layout, {**self.variables, "message": shown})
         return "".join(layout.root_render_func(context))
 
     def _block(self, name: str, format_: str) -> str:
-        template = _blocks(self.file, self.channel, format_).get(name)
-        if template is None:
+        block = _blocks(self.file, self.channel, format_).get(name)
+        if block is None:
             raise TemplateNotFound(f"block {name}")
-        return self._shown(template, name, format_)
+        return block.constant or self._shown(block)
 
-    def _shown(self, template: Template, name: str, format_: str) -> str:
-        if template not in self.contexts:
-            self.contexts[template] = _context(template, self.variables)
-        shown = "".join(template.blocks[name](self.contexts[template])).strip()
-        return Markup(shown) if format_ == "html" else shown  # noqa: S704 - the environment has escaped it
+    def _shown(self, block: _Block) -> str:
+        if block not in self.rendered:
+            self.rendered[block] = escape(self._shown(block.text)) if block.text else self._rendered(block)
+        return self.rendered[block]
+
+    def _rendered(self, block: _Block) -> str:
+        if block.template not in self.contexts:
+            self.contexts[block.template] = _context(block.template, self.variables)
+        return _run(block.template, block.name, self.contexts[block.template])
+
+
+def _run(template: Template, block: str, context: Context) -> str:
+    shown = "".join(template.blocks[block](context)).strip()
+    return Markup(shown) if template.environment.autoescape else shown  # noqa: S704 - the environment has escaped it
 
 
 def _context(template: Template, variables: dict[str, Any]) -> Context:
     """Of variables that hold the globals too: Template.new_context would merge these each time, at 10 µs and more."""
-    return new_context(template.environment, template.name, template.blocks, variables, shared=True)
+    return Context(template.environment, variables, template.name, template.blocks)
 
 
 @lru_cache(maxsize=4096)
-def _blocks(message_file: str, channel: str, format_: str) -> dict[str, Template]:
-    """The template that holds each block: the message file before the words that the channel shares."""
-    shared = _find(f"layouts/{channel}", _locale_of(message_file))
-    templates = [_environment(format_).get_template(name) for name in (shared, message_file) if name]
-    return {name: template for template in templates for name in template.blocks}
+def _blocks(message_file: str, channel: str, format_: str) -> dict[str, _Block]:
+    """The blocks at hand: those of the message file before the words that the channel shares."""
+    environment, shared = _environment(format_), _find(f"layouts/{channel}", _locale_of(message_file))
+    templates = [environment.get_template(name) for name in (shared, message_file) if name]
+    texts = _blocks(message_file, channel, "text") if format_ == "html" else {}
+    return {
+        name: _made(template, name, nature, texts.get(name))
+        for template in templates
+        for name, nature in environment.natures[str(template.name)].items()
+    }
+
+
+def _made(template: Template, name: str, nature: _Nature, text: _Block | None) -> _Block:
+    constant = _run(template, name, _context(template, {})) if nature is _Nature.CONSTANT else None
+    return _Block(name, template, constant, text if nature is _Nature.PLAIN else None)
 
 
 @lru_cache(maxsize=4096)
@@ -266,16 +360,26 @@ def _problems(name: str, channel: str, parts: Mapping[str, str]) -> list[str]:
 def _variables(context: MessageContext, message_file: str) -> dict[str, Any]:
     """The names that a template sees."""
     return {
-        **_environment("text").globals,  # both formats have the same
-        "shop": settings.SHOP,
+        **_standing(context.locale, message_file),
         "order_id": formats.one_line(context.order_id),
         "order_url": _order_url(context.order_id),
         "metadata": context.metadata,
         "recorded_at": context.recorded_at,
         "event_id": str(context.event_id),
-        "language": _locale_of(message_file),
-        "locale": _formats_of(context.locale, _locale_of(message_file)),
         "time_zone": context.time_zone,
+    }
+
+
+@lru_cache(maxsize=4096)
+def _standing(locale: str, message_file: str) -> dict[str, Any]:
+    """Those that all messages of a file to recipients of a locale share."""
+    language = _locale_of(message_file)
+    same = formats.babel_locale(locale).language == formats.babel_locale(language).language
+    return {
+        **_environment("text").globals,  # both formats have the same
+        "shop": settings.SHOP,
+        "language": language,
+        "locale": locale if same else language,  # a text in another language than the recipient's has its own formats
     }
 
 
@@ -285,25 +389,18 @@ def _order_url(order_id: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _formats_of(locale: str, language: str) -> str:
-    """The recipient's formats; a text in another language than theirs has its own."""
-    same = formats.babel_locale(locale).language == formats.babel_locale(language).language
-    return locale if same else language
-
-
-@lru_cache(maxsize=4096)
 def _locale_of(message_file: str) -> str:
     return message_file.split(".")[-2]
 
 
 def _tidy(shown: str) -> str:
     """Blank lines that conditions left behind become one. A plain string, also of Markup."""
-    return re.sub(r"\n\s*\n\s*\n", "\n\n", str(shown)).strip()
+    return BLANK_LINES.sub("\n\n", str(shown)).strip()
 
 
 def _forget(*, setting: str, **_: object) -> None:
     if setting in {"MESSAGE_TEMPLATE_DIRS", "DEFAULT_LOCALE", "SHOP"}:
-        for kept in (_environment, _blocks, _layout, _find):
+        for kept in (_environment, _blocks, _layout, _find, _standing):
             kept.cache_clear()
 
 
