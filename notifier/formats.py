@@ -89,9 +89,9 @@ def _written(value: object) -> str:
 def _number(written: str) -> Decimal | None:
     try:
         result = Decimal(written)
+        if not result.is_finite() or abs(result) >= LARGEST:  # of what is too large even the sign cannot be changed
+            return None
     except DecimalException:
-        return None
-    if not result.is_finite() or abs(result) >= LARGEST:
         return None
     exponent = result.as_tuple().exponent
     return result if isinstance(exponent, int) and exponent >= FINEST else None
@@ -142,9 +142,9 @@ def _is_web_url(value: str) -> bool:
 
 
 def one_line(value: str) -> str:
-    """All white space, line breaks too, as single blanks. A plain string, also of Markup."""
+    """All white space, line breaks too, as single blanks. Markup stays Markup: in HTML it is escaped but once."""
     words = str(value) if isinstance(value, Markup) else value  # Markup would make Markup of each word
-    return " ".join(words.split())
+    return _same(value)(" ".join(words.split()))
 
 
 def gsm(value: str) -> str:

@@ -267,7 +267,7 @@ class _Message:
             shown = self._laid_out(layout, format_) if layout else self._block(name, format_)
         except Exception as error:  # noqa: BLE001 - a template can raise anything; it is this message's alone
             raise RenderError(f"{self.file}, {name}", error) from None
-        return formats.one_line(shown) if name in HEADER_PARTS else _tidy(shown)
+        return str(formats.one_line(shown)) if name in HEADER_PARTS else _tidy(shown)
 
     def _laid_out(self, layout: Template, format_: str) -> str:
         blocks = _blocks(self.file, self.channel, format_)

@@ -125,9 +125,9 @@ def number(value: object) -> Decimal | None:
         return None
     try:
         result = value if isinstance(value, Decimal) else Decimal(str(value).strip())
+        if not result.is_finite() or abs(result) >= formats.LARGEST:
+            return None
     except (DecimalException, ValueError):
-        return None
-    if not result.is_finite() or abs(result) >= formats.LARGEST:
         return None
     exponent = result.as_tuple().exponent
     return result if isinstance(exponent, int) and exponent >= formats.FINEST else None
@@ -183,7 +183,7 @@ def web_url(value: object) -> str:
 
 
 def one_line(value: str) -> str:
-    return " ".join(value.split())
+    return type(value)(" ".join(value.split()))
 
 
 def gsm(value: str) -> str:

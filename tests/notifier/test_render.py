@@ -45,6 +45,7 @@ ODD: tuple[Mapping[str, object], ...] = (
     {"items": "two lamps"},
     {"items": [None, 5, {}, {"name": ["x"]}, {"name": "Lamp", "quantity": "many", "price": {}}]},
     {"items": [{"name": "Lamp", "quantity": 1e300, "price": "1e999999"}], "total": float("nan")},
+    {"items": [{"name": "Lamp", "quantity": 1, "price": "-1e9999999"}], "total": "1e9999999"},
     {"total": True, "currency": 7},
     {"total": "1,5", "currency": "EUR"},
     {"total": "9" * 400, "currency": "euro"},
@@ -164,6 +165,7 @@ class TestMail:
         assert "<script" not in parts["html"]
         assert "<img" not in parts["html"]
         assert "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt; &amp; &#34;co&#34;" in parts["html"]
+        assert "amp;lt;" not in parts["html"]  # and but once, in the title and the preheader too
         assert evil in parts["text"]
         assert evil in parts["subject"]
 
