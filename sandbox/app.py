@@ -26,7 +26,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sandbox import faults, google, messages, shop, store
+from sandbox import credentials, faults, google, messages, shop, store, transport
 from sandbox.fcm import Fcm
 from sandbox.sendgrid import SendGrid
 from sandbox.store import Store
@@ -40,19 +40,27 @@ PAGE_POLICY = (
 )
 
 
-class WithTransport:
-    """Puts the connection's transport into the ASGI scope, where faults that cut it find it.
+class Front:
+    """Leads the calls of which there are very many past Starlette, whose routing and middleware cost more than they.
 
-    uvicorn's `send` is a method of the object that holds it; other servers give None, and a fault that cuts
-    the connection then waits until the caller gives up.
+    `shortcuts`: path of a POST → the application that answers it, and the path's parameters.
+
+    It also puts the connection's transport into the ASGI scope, where faults that cut it find it.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: Starlette, shortcuts: Mapping[str, tuple[ASGIApp, Mapping[str, str]]]) -> None:
         self.app = app
+        self._shortcuts = shortcuts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["transport"] = getattr(getattr(send, "__self__", None), "transport", None)
-        await self.app(scope, receive, send)
+        scope["transport"] = transport.of(send)
+        shortcut = self._shortcuts.get(scope["path"]) if scope.get("method") == "POST" else None
+        if shortcut is None:
+            await self.app(scope, receive, send)
+        else:
+            endpoint, scope["path_params"] = shortcut
+            scope["app"] = self.app
+            await endpoint(scope, receive, send)
 
 
 def page(name: str) -> Route:
@@ -74,10 +82,9 @@ def create_app(environment: Mapping[str, str]) -> ASGIApp:
         lifespan=_lifespan,
         exception_handlers={HTTPException: _refuse, shop.NotifierError: shop.explain},
         routes=[
-            # what is called most comes first: routes are tried in this order
-            Route("/v3/mail/send", sendgrid.receive, methods=["POST"]),
-            Route(f"{account}/Messages.json", twilio.receive, methods=["POST"]),
-            Route("/v1/projects/{project}/messages:send", fcm.receive, methods=["POST"]),
+            Route("/v3/mail/send", sendgrid, methods=["POST"]),
+            Route(f"{account}/Messages.json", twilio, methods=["POST"]),
+            Route("/v1/projects/{project}/messages:send", fcm, methods=["POST"]),
             Route(f"{account}/Messages.json", twilio.listing, methods=["GET"]),
             Route(f"{account}/Messages/{{message}}.json", twilio.fetch),
             page("index"),
@@ -102,7 +109,17 @@ def create_app(environment: Mapping[str, str]) -> ASGIApp:
     )
     app.state.faults = faults.Faults()
     app.state.shop = shop.Shop(environment)
-    return WithTransport(app)
+    return Front(app, _shortcuts(sendgrid, twilio, fcm))
+
+
+def _shortcuts(sendgrid: SendGrid, twilio: Twilio, fcm: Fcm) -> dict[str, tuple[ASGIApp, Mapping[str, str]]]:
+    """Our own account's and project's paths; with any other account a call is refused, in its own time."""
+    account, project = credentials.TWILIO_ACCOUNT_SID, credentials.FCM_PROJECT_ID
+    return {
+        "/v3/mail/send": (sendgrid, {}),
+        f"/2010-04-01/Accounts/{account}/Messages.json": (twilio, {"account": account}),
+        f"/v1/projects/{project}/messages:send": (fcm, {"project": project}),
+    }
 
 
 async def _refuse(request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette's shape

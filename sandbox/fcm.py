@@ -7,7 +7,6 @@ another sender; any other token that is not empty is a device.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from sandbox import credentials
 from sandbox.provider import Call, Provider, Refusal, envelope, login, number, text, texts
-from sandbox.store import Message
+from sandbox.store import Message, random_bytes
 
 PAYLOAD_LIMIT = 4_096  # bytes of notification and data together
 PAYLOAD = json.JSONEncoder(ensure_ascii=False)  # how they are measured
@@ -94,7 +93,7 @@ class Fcm(Provider):
         return _error(status, code=code or None)
 
     def reference(self) -> str:
-        return f"projects/{credentials.FCM_PROJECT_ID}/messages/0:{os.urandom(16).hex()}"
+        return f"projects/{credentials.FCM_PROJECT_ID}/messages/0:{random_bytes(16).hex()}"
 
 
 def _error(status: int, message: str = "", code: str | None = None) -> JSONResponse:

@@ -75,7 +75,7 @@ async def html(request: Request) -> Response:
     message = request.app.state.store.get(request.path_params["id"])
     if message is None:
         raise HTTPException(404, "no such message")
-    return HTMLResponse(message.html, headers={"Content-Security-Policy": MAIL_POLICY})
+    return HTMLResponse(message.filled("html"), headers={"Content-Security-Policy": MAIL_POLICY})
 
 
 async def stream(request: Request) -> Response:

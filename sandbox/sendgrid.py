@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
 from sandbox import credentials
-from sandbox.provider import Call, Provider, Refusal, envelope, login, number, text, texts
-from sandbox.store import Message
+from sandbox.provider import Call, Provider, Refusal, all_texts, envelope, login, number, text, texts
+from sandbox.store import Message, fill
 
 ADDRESS = re.compile(r"[^@\s,;<>\"]+@[^@\s,;<>\"]+\.[^@\s,;<>\".]+")
 HELP = "http://sendgrid.com/docs/API_Reference/Web_API_v3/Mail/errors.html"
@@ -59,12 +59,16 @@ class SendGrid(Provider):
     accepted_status = 202
 
     def read(self, call: Call) -> list[Message]:
-        people = call.content.get("personalizations") if isinstance(call.content, dict) else None
-        if not isinstance(people, list):
+        if not isinstance(call.content, dict):
             return []
-        facts = envelope(call.headers)
-        mails = [_mail(call.content, person, facts) for person in people if isinstance(person, dict)]
-        return [mail for group in mails for mail in group]
+        parts = {text(part, "type"): text(part, "value") for part in _objects(call.content.get("content"))}
+        shared = {
+            "text": parts.get("text/plain", ""),
+            "html": parts.get("text/html", ""),
+            **envelope(call.headers),
+        }
+        people = _objects(call.content.get("personalizations"))
+        return [mail for person in people for mail in _mails(call.content, person, shared)]
 
     def check(self, call: Call) -> None:
         if login(call.headers, "bearer") != credentials.SENDGRID_API_KEY:
@@ -91,10 +95,9 @@ def _error(status: int, message: str, field: str | None = None) -> JSONResponse:
     return JSONResponse({"errors": [{"message": message, "field": field, "help": advice}]}, status)
 
 
-def _mail(call: Mapping[str, Any], person: Mapping[str, Any], facts: Mapping[str, Any]) -> list[Message]:
+def _mails(call: Mapping[str, Any], person: Mapping[str, Any], shared: Mapping[str, Any]) -> list[Message]:
     """The mails of one personalization: one for each address in its `to`."""
     tags = texts(person.get("substitutions"))
-    content = {text(part, "type"): text(part, "value") for part in _objects(call.get("content"))}
     arguments = {**texts(call.get("custom_args")), **texts(person.get("custom_args"))}
     return [
         Message(
@@ -106,11 +109,10 @@ def _mail(call: Mapping[str, Any], person: Mapping[str, Any], facts: Mapping[str
             attempt=number(arguments.get("attempt", "")),
             event_type=arguments.get("event_type", ""),
             order_id=arguments.get("order_id", ""),
-            subject=_fill(text(person, "subject") or text(call, "subject"), tags),
-            text=_fill(content.get("text/plain", ""), tags),
-            html=_fill(content.get("text/html", ""), tags),
+            subject=fill(text(person, "subject") or text(call, "subject"), tags),
+            tags=tags,
             data=arguments,
-            **facts,
+            **shared,
         )
         for address in _objects(person.get("to"))
     ]
@@ -119,16 +121,6 @@ def _mail(call: Mapping[str, Any], person: Mapping[str, Any], facts: Mapping[str
 def _sender(sender: Any) -> str:
     name, address = text(sender, "name"), text(sender, "email")
     return f"{name} <{address}>" if name else address
-
-
-def _fill(content: str, tags: Mapping[str, str]) -> str:
-    return _any_of(tuple(tags)).sub(lambda found: tags[found[0]], content) if tags else content
-
-
-@lru_cache
-def _any_of(tags: tuple[str, ...]) -> re.Pattern[str]:
-    """All in one pass: a replacement for each tag would copy a mail as often as it has tags."""
-    return re.compile("|".join(re.escape(tag) for tag in sorted(tags, key=len, reverse=True)))
 
 
 def _objects(value: Any) -> list[Mapping[str, Any]]:
@@ -186,7 +178,7 @@ def _faults_of_person(field: str, person: Any, has_subject: bool) -> Iterator[tu
 
 def _faults_of_texts(field: str, person: Mapping[str, Any], name: str, limit: int) -> Iterator[tuple[str, str]]:
     found = person.get(name, {})
-    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+    if not isinstance(found, dict) or not all_texts(found.values()):
         yield f"{field}.{name}", f"The {name} values must be strings."
-    elif sum(len(key.encode()) + len(value.encode()) for key, value in found.items()) > limit:
+    elif len("".join(chain(found, found.values())).encode()) > limit:
         yield f"{field}.{name}", f"The {name} must not exceed {limit} bytes."

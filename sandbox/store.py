@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import random
+import re
 import time
-from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ BODIES = 50_000  # of these, the newest ones that are kept whole
 REFUSED_CAPACITY = 10_000
 RATES_KEPT = 7_200  # seconds with messages that are remembered
 LISTENER_CAPACITY = 1_000  # messages a slow page may lag behind before it misses some
+random_bytes = random.Random().randbytes  # noqa: S311 - ids are no secrets, and the system's bytes cost five times as much
 CAMEL = {
     "from_": "from",
     "delivery_id": "deliveryId",
@@ -30,13 +33,14 @@ CAMEL = {
 }
 
 
-@dataclass(slots=True)  # not frozen: that makes one in four times the time; nothing here changes one
+@dataclass(slots=True)  # not frozen: that makes one in four times the time, and a Store fills in what it adds
 class Message:
     """One message to one address, as a provider received it. Fields that its channel lacks stay empty.
 
     `received_at` is in milliseconds since the epoch; `status` is the HTTP status that was, or would have
     been, answered, and `accepted` whether the provider took the message on; `headers` are the few that
-    matter; `attempt` is None where the caller passed none.
+    matter; `attempt` is None where the caller passed none. `text` and `html` are as they came, still with their
+    `tags` in place of what these stand for: see `filled`.
     """
 
     provider: str
@@ -52,6 +56,7 @@ class Message:
     html: str = ""
     title: str = ""
     body: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str = ""
@@ -63,7 +68,23 @@ class Message:
 
     def as_json(self) -> dict[str, Any]:
         """The message in the API's own words (camelCase)."""
-        return {CAMEL.get(name, name): value for name, value in asdict(self).items()}
+        found = {CAMEL.get(name, name): value for name, value in asdict(self).items() if name != "tags"}
+        return {**found, "text": self.filled("text"), "html": self.filled("html")}
+
+    def filled(self, name: str) -> str:
+        """One of the contents with its tags replaced: only now, since few of many mails are ever looked at."""
+        return fill(getattr(self, name), self.tags)
+
+
+def fill(content: str, tags: Mapping[str, str]) -> str:
+    """The content with each tag replaced by what it stands for."""
+    return _any_of(tuple(tags)).sub(lambda found: tags[found[0]], content) if tags else content
+
+
+@lru_cache
+def _any_of(tags: tuple[str, ...]) -> re.Pattern[str]:
+    """All in one pass: a replacement for each tag would copy a mail as often as it has tags."""
+    return re.compile("|".join(re.escape(tag) for tag in sorted(tags, key=len, reverse=True)))
 
 
 class Store:
@@ -75,43 +96,33 @@ class Store:
 
     def __init__(self, log: Path | None = None, capacity: int = CAPACITY, bodies: int = BODIES) -> None:
         self._accepted: OrderedDict[str, Message] = OrderedDict()
-        self._whole: deque[str] = deque()  # ids of the messages with their bodies
-        self._by_address: dict[tuple[str, str], deque[str]] = {}  # ids by provider and address
+        self._whole: deque[Message] = deque()  # those with their bodies
+        self._by_address: defaultdict[tuple[str, str], deque[Message]] = defaultdict(deque)  # by provider and address
         self._refused: deque[Message] = deque(maxlen=REFUSED_CAPACITY)
         self._capacity, self._bodies = capacity, bodies
         self._listeners: set[asyncio.Queue[Message | None]] = set()
-        self._log = log.open("ab") if log else None
+        self._log = log.open("ab", buffering=0) if log else None
         self.rates = Rates()
         self.closing = asyncio.Event()  # the server stops: whatever waits must end
 
-    def add(
-        self, messages: Iterable[Message], *, accepted: bool, status: int, provider_message_id: str = ""
-    ) -> list[Message]:
-        """Keep messages and return them as kept; only accepted ones are logged, counted and told to the listeners.
+    def add(self, messages: list[Message], *, accepted: bool, status: int, provider_message_id: str = "") -> None:
+        """Keep the messages, from now on the store's own; only accepted ones are logged, counted and told to listeners.
 
         The log is written when this returns, thus before the provider's answer goes out.
         """
         now = time.time_ns() // 1_000_000
-        kept = [
-            replace(
-                message,
-                id=os.urandom(16).hex(),
-                accepted=accepted,
-                status=status,
-                received_at=now,
-                provider_message_id=provider_message_id,
-            )
-            for message in messages
-        ]
+        for message in messages:
+            message.id = random_bytes(16).hex()
+            message.accepted, message.status, message.received_at = accepted, status, now
+            message.provider_message_id = provider_message_id
         if accepted:
-            self._write(kept)
-            for message in kept:
+            self._write(messages)
+            for message in messages:
                 self._keep(message)
                 self.rates.count(message.provider, now // 1_000)
-            self._tell(kept)
+            self._tell(messages)
         else:
-            self._refused.extend(kept)
-        return kept
+            self._refused.extend(messages)
 
     def newest(self, accepted: bool | None = True) -> Iterator[Message]:
         """Messages, the newest first; refused ones with False, both kinds with None (accepted ones first)."""
@@ -122,7 +133,7 @@ class Store:
 
     def newest_to(self, provider: str, address: str) -> Iterator[Message]:
         """A provider's accepted messages to one address, the newest first."""
-        return (self._accepted[message_id] for message_id in reversed(self._by_address.get((provider, address), ())))
+        return reversed(self._by_address.get((provider, address), deque()))
 
     def get(self, message_id: str) -> Message | None:
         found = self._accepted.get(message_id)
@@ -135,17 +146,12 @@ class Store:
 
     def _keep(self, message: Message) -> None:
         self._accepted[message.id] = message
-        self._by_address.setdefault((message.provider, message.to), deque()).append(message.id)
-        self._whole.append(message.id)
+        self._by_address[message.provider, message.to].append(message)
+        self._whole.append(message)
         if len(self._whole) > self._bodies:
-            self._thin(self._whole.popleft())
+            _thin(self._whole.popleft())
         if len(self._accepted) > self._capacity:
             self._forget_oldest()
-
-    def _thin(self, message_id: str) -> None:
-        if message_id in self._accepted:
-            light = replace(self._accepted[message_id], text="", html="", headers={}, data={})
-            self._accepted[message_id] = light  # keeps its place
 
     def _forget_oldest(self) -> None:
         _, message = self._accepted.popitem(last=False)
@@ -189,13 +195,18 @@ class Store:
         for queue in self._listeners:
             with suppress(asyncio.QueueFull):
                 for message in messages:
-                    queue.put_nowait(message)
+                    queue.put_nowait(replace(message))  # stays whole, however long the queue
 
     def _write(self, messages: list[Message]) -> None:
         if self._log:
             lines = [orjson.dumps(_entry(message), option=orjson.OPT_APPEND_NEWLINE) for message in messages]
             self._log.write(b"".join(lines))
             self._log.flush()
+
+
+def _thin(message: Message) -> None:
+    message.text = message.html = ""
+    message.tags, message.data, message.headers = {}, {}, {}
 
 
 def _entry(message: Message) -> dict[str, Any]:

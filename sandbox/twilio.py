@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -21,7 +20,7 @@ from yarl import URL
 from sandbox import credentials
 from sandbox.faults import Faults
 from sandbox.provider import Call, Provider, Refusal, envelope, login, number
-from sandbox.store import Message, Store
+from sandbox.store import Message, Store, random_bytes
 
 LOGIN = base64.b64encode(f"{credentials.TWILIO_ACCOUNT_SID}:{credentials.TWILIO_AUTH_TOKEN}".encode()).decode()
 BODY_LIMIT = 1_600  # characters
@@ -68,7 +67,8 @@ class Twilio(Provider):
 
     def read(self, call: Call) -> list[Message]:
         form = call.content
-        callback = fields(urlsplit(form.get("StatusCallback", "")).query)
+        _, _, query = form.get("StatusCallback", "").partition("#")[0].partition("?")
+        callback = fields(query)
         message = Message(
             provider=self.name,
             channel="SMS",
@@ -101,7 +101,7 @@ class Twilio(Provider):
         return answer
 
     def reference(self) -> str:
-        return f"SM{os.urandom(16).hex()}"
+        return f"SM{random_bytes(16).hex()}"
 
     async def listing(self, request: Request) -> Response:
         """GET Messages.json: the accepted messages, newest first, filtered by To, From and DateSent."""
@@ -184,8 +184,18 @@ def _faults_of(form: Mapping[str, str]) -> Iterator[int]:
         yield 21606 if is_number(sender) else 21212
     if len(form.get("Body", "")) > BODY_LIMIT:
         yield 21617
-    if callback and not (urlsplit(callback).scheme in ("http", "https") and urlsplit(callback).netloc):
+    if callback and not is_address(callback.partition("?")[0]):
         yield 21609
+
+
+@lru_cache(maxsize=1_000)
+def is_address(url: str) -> bool:
+    """Whether it is an absolute HTTP URL. Pass it without its query, which differs from call to call."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
 @lru_cache(maxsize=100_000)

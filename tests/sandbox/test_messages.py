@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -52,11 +53,32 @@ def test_the_store_keeps_the_newest_bodies_and_the_texts_of_all_sms() -> None:
     store = Store(capacity=3, bodies=1)
     mail = Message("sendgrid", "EMAIL", "a", subject="s", text="t", html="h", data={"d": "1"})
     text = Message("twilio", "SMS", "+1", body="on its way", headers={"h": "1"})
-    kept = [store.add([message], accepted=True, status=200)[0] for message in (mail, text, mail)]
-    assert store.get(kept[0].id) == replace(kept[0], text="", html="", data={})
-    assert list(store.newest_to("twilio", "+1")) == [replace(kept[1], headers={})]
-    assert store.get(kept[2].id) == kept[2]
-    assert [message.id for message in store.newest()] == [message.id for message in reversed(kept)]
+    kept = [replace(message) for message in (mail, text, mail)]
+    for message in kept:
+        store.add([message], accepted=True, status=200)
+    found = [store.get(message.id) for message in kept]
+    assert found == list(store.newest())[::-1]
+    assert [(m.subject, m.text, m.html, m.data) for m in found if m] == [
+        ("s", "", "", {}),
+        ("", "", "", {}),
+        ("s", "t", "h", {"d": "1"}),
+    ]
+    assert [(m.body, m.headers) for m in store.newest_to("twilio", "+1")] == [("on its way", {})]
+
+
+def test_a_listener_gets_whole_messages_however_late_it_looks() -> None:
+    async def listen() -> list[str]:
+        store = Store(bodies=1)
+        messages = store.listen(patience=5)
+        first = asyncio.ensure_future(anext(messages))
+        await asyncio.sleep(0)  # it listens from here on
+        for text in ("one", "two", "three"):
+            store.add([Message("sendgrid", "EMAIL", "a", text=text)], accepted=True, status=202)
+        found = [await first, await anext(messages)]
+        await messages.aclose()
+        return [message.text for message in found if message]
+
+    assert asyncio.run(listen()) == ["one", "two"]
 
 
 def test_a_number_is_listed_at_once_among_very_many() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import google.auth.transport.requests
 import pytest
@@ -47,7 +48,8 @@ def test_tags_are_filled_whatever_they_look_like(sandbox: Client) -> None:
     person = {"to": [{"email": "ada@mail.example"}], "substitutions": tags}
     content = [{"type": "text/plain", "value": "%1% -a- -a (.*) %2%"}]
     assert sandbox.mail({**MAIL, "personalizations": [person], "content": content}).status == 202
-    assert sandbox.messages()[0]["text"] == r"one long short \1 %2%"
+    [mail] = sandbox.messages()
+    assert (mail["text"], "tags" in mail) == (r"one long short \1 %2%", False)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +126,7 @@ def test_a_text_is_accepted_and_kept(sandbox: Client) -> None:
         ({"From": "me"}, 21212),
         ({"Body": "x" * 1601}, 21617),
         ({"StatusCallback": "nowhere"}, 21609),
+        ({"StatusCallback": "http://[nowhere"}, 21609),
     ],
 )
 def test_a_text_with_a_fault_is_refused_with_twilios_code(sandbox: Client, change: dict[str, str], code: int) -> None:
@@ -139,6 +142,34 @@ def test_twilio_wants_its_credentials(sandbox: Client) -> None:
     assert (answer.status, answer.json()["code"]) == (401, 20003)
     assert sandbox.call("GET", f"{ACCOUNT}/Messages.json", Authorization="Basic %%").status == 401
     assert sandbox.call("GET", f"{ACCOUNT}/Messages/SM1.json").status == 401
+
+
+def test_every_answer_goes_out_whole_over_one_connection(sandbox: Client) -> None:
+    """Head and body of an answer are put together: with or without a body, for good calls and bad, the next one too."""
+    statuses = [sandbox.mail().status, sandbox.text().status, sandbox.text(token="wrong").status, sandbox.push().status]
+    assert (statuses, sandbox.pool.connection_from_url(sandbox.url).num_connections) == ([202, 201, 401, 200], 1)
+    body = urlencode(TEXT).encode()
+    answer = sandbox.call("POST", f"{ACCOUNT}/Messages.json", body, Authorization=twilio_login(), Connection="close")
+    assert (answer.status, answer.json()["body"]) == (201, TEXT["Body"])
+
+
+def test_a_caller_that_waits_for_leave_to_send_its_body_gets_it(sandbox: Client) -> None:
+    body = urlencode(TEXT).encode()
+    head = (
+        f"POST {ACCOUNT}/Messages.json HTTP/1.1\r\nHost: sandbox\r\nExpect: 100-continue\r\n"
+        f"Authorization: {twilio_login()}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    address = urlsplit(sandbox.url)
+    with socket.create_connection((address.hostname, address.port), timeout=5) as caller:
+        caller.sendall(head.encode())
+        assert caller.recv(100).startswith(b"HTTP/1.1 100 ")
+        caller.sendall(body)
+        assert b"".join(iter(lambda: caller.recv(10_000), b"")).startswith(b"HTTP/1.1 201 ")
+
+
+def test_another_account_is_refused(sandbox: Client) -> None:
+    answer = sandbox.call("POST", "/2010-04-01/Accounts/AC0/Messages.json", b"", Authorization=twilio_login())
+    assert (answer.status, answer.json()["code"]) == (401, 20003)
 
 
 @pytest.mark.parametrize(
