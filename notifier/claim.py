@@ -85,8 +85,9 @@ def claim(channel: Channel, ids: Sequence[UUID], *, early: bool = False, alone: 
     given_up = _wait(waiting, permit)
     going = _skip(claimed, kinds)
     tried = _tried_addresses(going) if channel.address == "device" else {}
+    patience = min(map(_patience, going), default=math.inf)
     for item in going:
-        _render(channel, item, tried.get(item.row.id, set()))
+        _render(channel, item, tried.get(item.row.id, set()), patience if urgent else _patience(item))
     return Claim(going, given_up, {row.event_id: row.round for row in rows})
 
 
@@ -154,16 +155,19 @@ def _tried_addresses(claimed: Sequence[Claimed]) -> dict[UUID, set[str]]:
     return tried
 
 
-def _render(channel: Channel, item: Claimed, tried: set[str]) -> None:
+def _render(channel: Channel, item: Claimed, tried: set[str], patience: float) -> None:
     """Make the messages; whatever goes wrong here is that delivery's alone."""
     row, recipient = item.row, item.row.recipient
+    if item.limits.trial and _left(item) <= 0:  # a provider that may still be away is nothing to wait for any more
+        item.outcomes = [ProviderUnavailable("only on trial, and its fallback is due")]
+        return
     if row.event_type not in event_types():  # a worker of an older version, or a type that was removed too early
         item.outcomes = [ProviderUnavailable("this worker does not know the event type", code="UNKNOWN_TYPE")]
         return
     try:
         parts = render(channel.name, channel.parts, row.event_type, _context(row))
         addresses = [a for a in recipient.addresses.get(channel.address, ()) if not a.suppressed]
-        item.messages = [_message(item, parts, address) for address in addresses if address.id not in tried]
+        item.messages = [_message(item, parts, address, patience) for address in addresses if address.id not in tried]
     except RenderError as error:
         log.error("delivery %s cannot be rendered: %s", row.id, error)
         item.outcomes = [MessageRejected(str(error), code="RENDER")]
@@ -186,7 +190,7 @@ def _context(row: Candidate) -> MessageContext:
     )
 
 
-def _message(item: Claimed, parts: Mapping[str, str], address: Address) -> Message:
+def _message(item: Claimed, parts: Mapping[str, str], address: Address, patience: float) -> Message:
     row = item.row
     return Message(
         delivery_id=str(row.id),
@@ -195,7 +199,7 @@ def _message(item: Claimed, parts: Mapping[str, str], address: Address) -> Messa
         parts=parts,
         address_id=address.id,
         event_type=row.event_type,
-        patience=_patience(item),
+        patience=patience,
         data={
             "order_id": row.order_id,
             "event_id": str(row.event_id),
@@ -205,5 +209,12 @@ def _message(item: Claimed, parts: Mapping[str, str], address: Address) -> Messa
 
 
 def _patience(item: Claimed) -> float:
+    """Seconds that its answer is worth waiting for. What goes out together is written down together, when the last
+    answer has come: so of urgent messages the most urgent one says how long all are waited for.
+    """
+    return max(_left(item) + OVERTIME, SHORTEST_CALL)
+
+
+def _left(item: Claimed) -> float:
     left = item.limits.left(item.waited)
-    return math.inf if left is None else max(left + OVERTIME, SHORTEST_CALL)
+    return math.inf if left is None else left

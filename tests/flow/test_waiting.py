@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from django.db import OperationalError, connection
@@ -15,6 +16,7 @@ from pytest_django.fixtures import Settings
 from channels.base import Permit
 from channels.errors import MessageRejected, ProviderUnavailable, RateLimited
 from channels.testing import RecordingProvider, recording
+from notifier import deliver
 from notifier.models import Attempt, DeadLetter, Delivery, NotificationEvent
 from preferences.models import User
 from tests import engine, toy
@@ -101,6 +103,38 @@ def test_an_answer_is_awaited_no_longer_than_until_the_fallback_is_due(
     engine.pass_time(toy.RETRY.fallback_after - timedelta(seconds=19))
     engine.send(started)
     assert 15 < provider.messages[0].patience <= 20
+
+
+@pytest.mark.parametrize(("urgent", "longest"), [(True, 2), (False, 300)])
+def test_urgent_messages_that_go_together_wait_as_long_as_the_most_urgent(
+    provider: RecordingProvider, customer: Customer, urgent: bool, longest: float
+) -> None:
+    """Their outcomes are written down together: a fresh one would hold up the fallback of one that is nearly due."""
+    late = engine.trigger("ORDER_PACKED", customer().id)
+    started = engine.round_of()
+    engine.pass_time(toy.RETRY.fallback_after - timedelta(seconds=2))
+    engine.trigger("ORDER_PACKED", customer().id)
+    deliveries = [*started.deliveries["TOY"], *engine.round_of().deliveries["TOY"]]
+    deliver.deliver("TOY", [UUID(i) for i in deliveries], urgent=urgent)
+    assert Delivery.objects.get(channel="TOY", event_id=late).status == "SENT"
+    first, second = sorted(message.patience for message in provider.messages)
+    assert 1.5 <= first <= 2.1
+    assert longest - 0.5 <= second <= longest + 0.1
+
+
+def test_a_provider_on_trial_is_not_waited_for_when_the_fallback_is_due(
+    provider: RecordingProvider, room: Callable[[Permit], None], customer: Customer
+) -> None:
+    event = engine.trigger("ORDER_PACKED", customer().id)
+    started = engine.round_of()
+    engine.pass_time(toy.RETRY.fallback_after)
+    room(Permit(1, trial=True))
+    engine.send(started)
+    engine.settle_round(started)
+    engine.run()
+    assert provider.messages == []
+    assert engine.states(event) == {"TOY": "FAILED", "IN_APP": "SENT"}
+    assert DeadLetter.objects.get().last_error.endswith("only on trial, and its fallback is due")
 
 
 def test_without_a_stand_in_an_answer_is_awaited_as_long_as_the_provider_says(
