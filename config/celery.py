@@ -12,7 +12,7 @@ from celery.signals import task_prerun, worker_init, worker_process_init
 from django.db import close_old_connections, connection
 
 from channels import registry, slots
-from config.consumer import Broker, Pulse, TaskEvents
+from config.consumer import Broker, Pulse, Replacements, TaskEvents
 from notifier.render import precompile
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -30,7 +30,7 @@ _last_task = _LastTask()
 app = Celery("notifier", amqp=Broker)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
-app.steps["consumer"].update({Pulse, TaskEvents})
+app.steps["consumer"].update({Pulse, Replacements, TaskEvents})
 
 
 @worker_init.connect

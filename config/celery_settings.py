@@ -72,7 +72,7 @@ def celery_settings(
         # These two are for SIGQUIT (and a second Ctrl-C), which sleeps for so long in any case
         "CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT": 25,  # W6: what is running may end
         "CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE": True,  # W6: fetched and waiting messages go back
-        "CELERY_WORKER_MAX_TASKS_PER_CHILD": 2000,  # W8
+        "CELERY_WORKER_MAX_TASKS_PER_CHILD": 10_000,  # W8: minutes under load; a message waits for each
         "CELERY_WORKER_MAX_MEMORY_PER_CHILD": 400_000,  # W8: in KiB; 145,000 is usual
         "CELERY_WORKER_PROC_ALIVE_TIMEOUT": 30,  # a child that starts on a busy machine is not killed after four
         "CELERY_WORKER_SEND_TASK_EVENTS": True,  # Flower lives on them

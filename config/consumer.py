@@ -1,6 +1,7 @@
 """What our workers and Beat do besides Celery.
 
-They come back soon after Redis, workers say that they live, and they tell Flower of many tasks at once.
+They come back soon after Redis, workers say that they live, replace their children at once, and tell Flower of many
+tasks at once.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from notifier import liveness
 
 # seconds between two tries to connect; kombu's own waits grow to 30, and so much longer nothing would move
 RECONNECT = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2.0}
+REPLACED_WITHIN = 0.25  # seconds in which a worker sees that a child has ended
 TOLD_WITHIN = 0.25  # seconds that task events wait for others: nobody sees it in Flower
 TOLD_AT_ONCE = 500  # task events, whose number makes them go before that
 
@@ -72,6 +74,33 @@ class Pulse(bootsteps.StartStopStep):
         liveness.goodbye(self.worker)
 
     def _rest(self, consumer: Any) -> None:
+        if self.timer is not None:
+            consumer.timer.cancel(self.timer)
+            self.timer = None
+
+
+class Replacements(bootsteps.StartStopStep):
+    """A child that ended is replaced at once, whether it was killed or had done its number of tasks.
+
+    Its end wakes the main process, often before the kernel lets it be waited for: then Celery 5.7 sees to it five
+    seconds later, and a message that the child was given last stands still until then.
+    """
+
+    def __init__(self, consumer: Any, **options: Any) -> None:
+        super().__init__(consumer, **options)
+        self.timer: Any = None
+
+    def start(self, consumer: Any) -> None:
+        """At each connection to the broker: with the one before, Celery has dropped its timers."""
+        self.shutdown(consumer)
+        pool = getattr(consumer.pool, "_pool", None)  # none with --pool solo
+        if consumer.hub and pool is not None:
+            self.timer = consumer.timer.call_repeatedly(REPLACED_WITHIN, pool.maintain_pool)
+
+    def stop(self, consumer: Any) -> None:
+        """Nothing: what runs in the pool is still waited for, and a child may end meanwhile."""
+
+    def shutdown(self, consumer: Any) -> None:
         if self.timer is not None:
             consumer.timer.cancel(self.timer)
             self.timer = None

@@ -103,5 +103,5 @@ def test_a_worker_stops_within_what_a_deployment_gives_it() -> None:
 
 def test_children_are_replaced_before_they_grow() -> None:
     """W8: and a child has the templates from the fork."""
-    assert app.conf.worker_max_tasks_per_child == 2000
+    assert app.conf.worker_max_tasks_per_child == 10_000
     assert app.conf.worker_max_memory_per_child == 400_000

@@ -5,6 +5,7 @@ A worker killed whole is in test_chord_losses.py; one whose loop hangs in test_l
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterable
@@ -90,6 +91,15 @@ def test_w8_children_that_are_replaced_lose_nothing(bare_stage: Stage, sandbox: 
     ids = message_ids(sandbox)
     assert len(ids) == len(set(ids)) == 12
     assert set(Attempt.objects.values_list("number", "outcome")) == {(1, "ACCEPTED")}
+
+
+def test_a_child_that_ended_is_replaced_at_once(bare_stage: Stage) -> None:
+    """By itself Celery often misses the end, and looks again only every 5 s."""
+    with bare_stage.worker("killed") as killed:
+        for _ in range(5):
+            before = killed.children()
+            os.kill(before[0], signal.SIGKILL)
+            processes.wait_for(lambda before=before: set(killed.children()) - set(before), "a new child", 3)  # type: ignore[misc]
 
 
 def test_w9_connections_are_kept_and_healed(bare_stage: Stage, sandbox: Sandbox, customer: Customer) -> None:
