@@ -23,7 +23,7 @@ from benchmarks.options import Options, Show
 from benchmarks.processes import resident_of
 from benchmarks.stage import WORKERS, Stage
 
-PER_SECOND = 10_000  # events
+PER_SECOND = 12_000  # events: more than the 10,000 that are to be accepted
 URGENT, URGENT_EVERY = "ORDER_DELAYED", 0.15  # seconds
 WAITING = """
     SELECT EXISTS (SELECT 1 FROM notifier_notificationevent WHERE due_at IS NOT NULL AND event_type <> %s)

@@ -31,6 +31,7 @@ def scaling(stage: Stage, options: Options, show: Show) -> dict[str, Any]:
 
 def _add(stage: Stage, number: int) -> str:
     name = f"scaling-{number}"
-    line = [word.replace("worker@", f"{name}@") for word in stage.world.children["worker"].command[2:]]
+    command = stage.world.children["worker"].command
+    line = [word.replace("worker@", f"{name}@") for word in command[command.index("celery") :]]
     stage.add(name, *line, "--concurrency", "1")
     return name

@@ -11,6 +11,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -94,9 +95,8 @@ class Stage:
 
     def add(self, name: str, *command: str) -> None:
         """A Python module's command line as a process of this world, to be started."""
-        world = self.world
-        line = [world.children["worker"].command[0], "-m", *command]
-        self.extra[name] = Child(name, line, world.environment, world.logs / f"{name}.log")
+        line = [sys.executable, "-m", *command]
+        self.extra[name] = Child(name, line, self.world.environment, self.world.logs / f"{name}.log")
 
     def send(self, task: str, *arguments: Any, queue: str = "control", **keywords: Any) -> None:
         """Publish a message as any Celery client could."""

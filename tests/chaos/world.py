@@ -183,7 +183,8 @@ class World:
         words = shlex.split(line.replace("${PORT:-8000}", self.web.rpartition(":")[2]).replace("0.0.0.0", HOST))
         if name in SABOTAGED:
             words[words.index("-A") + 1] = self.plan.app
-        return [sys.executable, "-m", *words]
+        first = words.index("celery") if "celery" in words else 0  # after `nice`, which becomes what it starts
+        return [*words[:first], sys.executable, "-m", *words[first:]]
 
     def manage(self, *arguments: str) -> str:
         """Run a management command; its output."""

@@ -45,8 +45,8 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--cause", action="append", default=[], help="as the list shows it; repeatable")
-        parser.add_argument("--type", action="append", default=[], help="event type; repeatable")
-        parser.add_argument("--channel", action="append", default=[], help="repeatable")
+        parser.add_argument("--type", type=str.upper, action="append", default=[], help="event type; repeatable")
+        parser.add_argument("--channel", type=str.upper, action="append", default=[], help="repeatable")
         parser.add_argument(
             "--since", type=_moment, help="written down then or later: 2026-11-24, 2026-11-24T08:00 (UTC)"
         )
