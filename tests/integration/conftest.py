@@ -87,4 +87,8 @@ def stage(transactional_db: None, sandbox: Sandbox, module_stage: Stage) -> Iter
     module_stage.ensure_crew()
     yield module_stage
     module_stage.disarm()
-    processes.wait_for(module_stage.is_calm, "no message left")
+    try:
+        processes.wait_for(module_stage.is_calm, "no message left", 30)
+    except AssertionError:  # of a killed child's message the broker may keep a copy until the visibility timeout
+        module_stage.end_crew()
+        module_stage.empty()
