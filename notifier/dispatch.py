@@ -132,7 +132,7 @@ def _plan_each(events: Sequence[DueEvent]) -> tuple[list[Ready], set[UUID]]:
                 ready += _plan([event])
         except _CONNECTION_LOST:
             raise
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this event's alone
             broken.add(event.id)
             _plan_failed(NotificationEvent.objects.get(pk=event.id), error)
     return ready, broken

@@ -19,7 +19,7 @@ def join(send: Send) -> None:
     """Have the answer that follows go out in one write: uvicorn's two cost, and wake the caller, twice."""
     transport = of(send)
     if transport is not None:
-        send.__self__.transport = _HeadHolder(transport)  # type: ignore[attr-defined]
+        send.__self__.transport = _HeadHolder(transport)  # type: ignore[attr-defined] # uvicorn's own
 
 
 class _HeadHolder:

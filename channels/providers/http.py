@@ -39,7 +39,7 @@ CONNECT_TIMEOUT = 2.0  # seconds of them for the name, the connection and TLS
 # request on a connection that the other side is just closing would end with an outcome that nobody knows.
 KEEP_ALIVE = 4
 LONGEST_REST = 1.0  # seconds between two looks at the calls, whatever libcurl says
-SHORTEST_REST = 0.001
+SHORTEST_REST = 0.001  # seconds, while a name is looked up and there may be no socket to wait for
 
 # nothing is asked of the environment: a proxy, a .netrc; and no header comes that nobody asked for
 _UNWANTED = ("Expect:", "Accept:")
@@ -208,7 +208,7 @@ class _Carrier:
         """Until a socket has something, or libcurl wants to look at the time."""
         until = self._multi.timeout()  # ms; -1: whenever
         wait = LONGEST_REST if until < 0 else min(until / 1000, LONGEST_REST)
-        if self._multi.select(wait) < 0:  # it has no socket to wait for yet
+        if self._multi.select(wait) < 0:  # no socket: it has not waited, and a loop without a rest would take a core
             time.sleep(min(wait, SHORTEST_REST))
 
     def _cancel(self) -> None:

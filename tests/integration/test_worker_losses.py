@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import psycopg
 import pytest
@@ -22,6 +23,7 @@ from notifier.models import Attempt, Delivery
 from preferences.models import User
 from tests import engine, processes
 from tests.integration.stage import Stage, go_on, headers, stopped_child
+from tests.integration.started import Started
 from tests.integration.test_chord_losses import assert_sent_once, sending
 from tests.ports import free_port
 from tests.sandbox_process import Sandbox
@@ -93,13 +95,17 @@ def test_w8_children_that_are_replaced_lose_nothing(bare_stage: Stage, sandbox: 
     assert set(Attempt.objects.values_list("number", "outcome")) == {(1, "ACCEPTED")}
 
 
+def one_not_among(before: list[int], worker: Started) -> bool:
+    return bool(set(worker.children()) - set(before))
+
+
 def test_a_child_that_ended_is_replaced_at_once(bare_stage: Stage) -> None:
     """By itself Celery often misses the end, and looks again only every 5 s."""
     with bare_stage.worker("killed") as killed:
         for _ in range(5):
             before = killed.children()
             os.kill(before[0], signal.SIGKILL)
-            processes.wait_for(lambda before=before: set(killed.children()) - set(before), "a new child", 3)  # type: ignore[misc]
+            processes.wait_for(partial(one_not_among, before, killed), "a new child", 3)
 
 
 def test_w9_connections_are_kept_and_healed(bare_stage: Stage, sandbox: Sandbox, customer: Customer) -> None:

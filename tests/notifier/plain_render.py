@@ -35,7 +35,7 @@ def plain_render(channel: str, parts: Mapping[str, str], event_type: str, contex
 def _part(name: str, format_: str, file: str, channel: str, variables: Mapping[str, Any]) -> str:
     try:
         shown = _shown(name, format_, file, channel, variables)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001 - as the product: whatever a template raises is the message's error
         raise RenderError(f"{file}, {name}", error) from None
     if name in {"subject", "title"}:
         return " ".join(shown.split())
@@ -93,7 +93,7 @@ def _variables(context: MessageContext, file: str) -> dict[str, Any]:
 
 
 class _Absent(StrictUndefined):
-    def __bool__(self) -> bool:  # type: ignore[override]
+    def __bool__(self) -> bool:  # type: ignore[override] # Jinja types it as the function that raises
         if self._undefined_obj is missing:
             self._fail_with_undefined_error()
         return False
