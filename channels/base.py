@@ -115,12 +115,14 @@ class Channel:
     """A way to reach a person. A small strategy: the flow around it lives in notifier/deliver.py.
 
     `address` says which address it needs, `parts` which template parts it renders, each with its format
-    ("text" or "html").
+    ("text" or "html"). `slice_size` is how many messages are claimed, sent and written down together: with each a
+    call of its own, as many as go out at the same time.
     """
 
     name: ClassVar[str]
     address: ClassVar[AddressKind]
     parts: ClassVar[Mapping[str, str]]
+    slice_size: ClassVar[int] = 50
     resend_unknown: ClassVar[bool] = True  # what may have gone out already: send again (True), or give up (False)
 
     def __init__(self, providers: Sequence[Provider]) -> None:

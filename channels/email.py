@@ -9,3 +9,4 @@ class EmailChannel(Channel):
     name = "EMAIL"
     address = AddressKind.EMAIL
     parts = {"subject": "text", "html": "html", "text": "text"}
+    slice_size = 100  # mails share calls

@@ -26,6 +26,7 @@ class InAppChannel(Channel):
     name = "IN_APP"
     address = AddressKind.USER
     parts = {"title": "text", "body": "text"}
+    slice_size = 250  # rows of one statement
 
 
 class InboxProvider(Provider):

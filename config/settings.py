@@ -139,7 +139,6 @@ DISPATCH_BATCH = number("NOTIFIER_DISPATCH_BATCH", 500, least=1)  # events a rou
 # messages that wait in one queue, from which on its lane's events wait in the database: with one, a worker that gets
 # free finds its next batch, and what comes meanwhile makes the batch after it bigger
 QUEUE_BOUND = number("NOTIFIER_QUEUE_BOUND", 1, least=1)
-SLICE_SIZE = 50  # messages sent at the same time, and claimed together
 RETRY_IN_CHORD_DUE = timedelta(seconds=30)  # when a task's own retry is lost, dispatch takes the row after this
 MAX_CRASHES = 3  # attempts that ended with the process, before the row counts as poison
 WAKE_SPREAD = timedelta(seconds=20)  # over which a recovered provider's waiting deliveries come back

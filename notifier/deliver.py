@@ -56,7 +56,7 @@ def deliver(
     if again:  # what the run before has sent needs no leave
         ids = Delivery.objects.still_open(ids)
     budget_ends = time.monotonic() + (settings.TASK_SOFT_TIME_LIMIT - settings.SLICE_TIMEOUT).total_seconds()
-    size = 1 if alone else settings.SLICE_SIZE
+    size = 1 if alone else channel.slice_size
     for start in range(0, len(ids), size):
         if time.monotonic() > budget_ends:
             break

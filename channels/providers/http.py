@@ -32,7 +32,7 @@ from channels.errors import (
     RateLimited,
 )
 
-CONCURRENCY = 50  # calls of one post_all under way at once: a slice of the engine, so that none of it waits
+CONCURRENCY = 100  # calls of one post_all under way at once: the largest slice of HTTP calls, so that none of it waits
 TIMEOUT = 5.0  # seconds a call may take in all
 CONNECT_TIMEOUT = 2.0  # seconds of them for the name, the connection and TLS
 # Seconds an idle connection is kept: less than any server keeps it (uvicorn's 5 s is the shortest we meet). A

@@ -353,7 +353,7 @@ WITH locked AS MATERIALIZED (
     UPDATE notifier_delivery AS delivery
     SET status = 'SENDING', attempt = delivery.attempt + 1,
         lease_until = statement_timestamp() + %(lease)s * interval '1 second'
-    FROM placed WHERE delivery.id = ANY(%(ids)s) AND delivery.id = placed.id AND placed.obstacle = '' AND placed.fits
+    WHERE delivery.id = ANY(ARRAY(SELECT id FROM placed WHERE obstacle = '' AND fits))
 )
 SELECT id, event_id, round, channel, attempt + fits::int, fits, tries, unknown_since, forced,
        extract(epoch FROM statement_timestamp() - first_due_at)::float8,
@@ -399,8 +399,8 @@ WITH r AS MATERIALIZED (
         due_at = statement_timestamp() + r.due_in * interval '1 second',
         sent_at = CASE WHEN r.status = 'SENT' THEN statement_timestamp() END,
         finished_at = CASE WHEN r.status <> 'RETRYING' THEN statement_timestamp() END
-    FROM r, locked
-    WHERE delivery.id = ANY(%(ids)s) AND delivery.id = r.id AND locked.id = r.id AND (
+    FROM r
+    WHERE delivery.id = ANY(ARRAY(SELECT id FROM locked)) AND delivery.id = r.id AND (
         delivery.status = 'SENDING' AND delivery.attempt = r.attempt
         OR r.status = 'SENT' AND delivery.status IN ('QUEUED', 'SENDING', 'RETRYING'))
     RETURNING delivery.id, delivery.event_id, delivery.channel, delivery.status, r.cause, r.detail
