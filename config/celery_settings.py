@@ -1,4 +1,4 @@
-"""Celery on Redis made honest: each setting with the failure it answers (docs/architecture.md names them by letter)."""
+"""Celery on Redis made honest: each setting with the failure it answers (docs/reliability.md names them by letter)."""
 
 from __future__ import annotations
 
