@@ -223,7 +223,12 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 
     list_display = ("name", "source", "prefix", "scopes", "created_at", "last_used_at", "expires_at", "revoked_at")
     ordering = ("-created_at",)
-    fields = (("name", "source", "prefix"), "scopes", ("created_at", "last_used_at"), ("expires_at", "revoked_at"))
+    fields = (
+        ("name", "source", "prefix"),
+        ("scopes", "event_types", "networks"),
+        ("created_at", "last_used_at"),
+        ("lifetime", "expires_at", "revoked_at"),
+    )
     actions = ("revoke",)
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:

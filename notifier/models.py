@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from datetime import timedelta
+from ipaddress import ip_address, ip_network
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
-from django.db import connection, models
+from django.db import connection, models, transaction
 from django.db.models.functions import Now
+from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from notifier import catalogue
 from notifier.catalogue import Priority
 from notifier.querysets.dead_letters import DeadLetterQuerySet
 from notifier.querysets.deliveries import DeliveryQuerySet
@@ -215,7 +219,14 @@ class ApiKey(models.Model):
     prefix = models.CharField(max_length=12, help_text="the key's first characters, to tell keys apart")
     key_hash = models.CharField(max_length=64, unique=True)
     scopes = ArrayField(models.CharField(max_length=20))
+    event_types = ArrayField(
+        models.CharField(max_length=64), default=list, blank=True, help_text="which it may trigger; none: all"
+    )
+    networks = ArrayField(
+        models.CharField(max_length=49), default=list, blank=True, help_text="where it may come from; none: anywhere"
+    )
     created_at = models.DateTimeField(db_default=Now())
+    lifetime = models.DurationField(null=True, blank=True, help_text="also of a key that takes its place; none: no end")
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
@@ -227,19 +238,75 @@ class ApiKey(models.Model):
         return f"{self.name} ({self.prefix}…)"
 
     @classmethod
-    def issue(cls, name: str, scopes: Iterable[str], *, source: str = "") -> tuple[ApiKey, str]:
+    def issue(
+        cls,
+        name: str,
+        scopes: Iterable[str],
+        *,
+        source: str = "",
+        event_types: Iterable[str] = (),
+        networks: Iterable[str] = (),
+        lifetime: timedelta | None = None,
+    ) -> tuple[ApiKey, str]:
         """A new key: its row, and the key itself, which is nowhere to be found again.
 
-        Raises ValueError for an unknown scope.
+        `event_types` and `networks` (as "10.0.0.0/8", or one address) limit it; none means all. Raises ValueError for
+        a scope or an event type that there is not, and for what is no network.
         """
-        chosen = sorted(set(scopes))
-        if unknown := [scope for scope in chosen if scope not in cls.SCOPES]:
-            raise ValueError(f"unknown scope {', '.join(unknown)}; there are {', '.join(cls.SCOPES)}")
-        key = f"nk_{secrets.token_urlsafe(32)}"
-        row = cls.objects.create(
-            name=name, source=source or name, prefix=key[:9], key_hash=cls.digest(key), scopes=chosen
+        row = cls(
+            name=name,
+            source=source or name,
+            scopes=_known("scope", scopes, cls.SCOPES),
+            event_types=_known("event type", event_types, catalogue.event_types()),
+            networks=[str(ip_network(network)) for network in networks],
+            lifetime=lifetime,
         )
-        return row, key
+        return row, row._store()
+
+    def rotate(self, overlap: timedelta) -> tuple[ApiKey, str]:
+        """A new key that may do the same and lives as long; this one ends after `overlap`, if it does not sooner.
+
+        Raises ValueError where this one has ended.
+        """
+        now = timezone.now()
+        with transaction.atomic():
+            old = ApiKey.objects.select_for_update().get(pk=self.pk)
+            if old.revoked_at or (old.expires_at and old.expires_at <= now):
+                raise ValueError(f"{old} has ended; make a new key instead")
+            successor = ApiKey(
+                name=old.name,
+                source=old.source,
+                scopes=old.scopes,
+                event_types=old.event_types,
+                networks=old.networks,
+                lifetime=old.lifetime,
+            )
+            key = successor._store()
+            old.expires_at = min(old.expires_at or now + overlap, now + overlap)
+            old.save(update_fields=["expires_at"])
+        return successor, key
+
+    def _store(self) -> str:
+        """Save as a new row; the key."""
+        key = f"nk_{secrets.token_urlsafe(32)}"
+        self.prefix, self.key_hash = key[:9], self.digest(key)
+        self.expires_at = timezone.now() + self.lifetime if self.lifetime else None
+        self.save(force_insert=True)
+        return key
+
+    def may_trigger(self, event_type: str) -> bool:
+        return not self.event_types or event_type in self.event_types
+
+    def may_come_from(self, address: str) -> bool:
+        """`address` as the web server names its peer; an IPv4 address in the form of IPv6 counts as what it is."""
+        if not self.networks:
+            return True
+        try:
+            peer = ip_address(address)
+        except ValueError:  # a unix socket has none
+            return False
+        peer = getattr(peer, "ipv4_mapped", None) or peer
+        return any(peer in ip_network(network) for network in self.networks)
 
     @classmethod
     def find(cls, key: str) -> ApiKey | None:
@@ -247,7 +314,8 @@ class ApiKey(models.Model):
         with connection.cursor() as cursor:  # each request asks: the ORM costs four times as much
             cursor.execute(
                 """
-                SELECT id, name, source, prefix, key_hash, scopes, created_at, expires_at, revoked_at, last_used_at
+                SELECT id, name, source, prefix, key_hash, scopes, event_types, networks, created_at, lifetime,
+                    expires_at, revoked_at, last_used_at
                 FROM notifier_apikey
                 WHERE key_hash = %s AND revoked_at IS NULL
                     AND (expires_at IS NULL OR expires_at > statement_timestamp())
@@ -260,3 +328,10 @@ class ApiKey(models.Model):
     @staticmethod
     def digest(key: str) -> str:
         return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _known(what: str, chosen: Iterable[str], known: Collection[str]) -> list[str]:
+    chosen = sorted(set(chosen))
+    if unknown := [name for name in chosen if name not in known]:
+        raise ValueError(f"unknown {what} {', '.join(unknown)}; there are {', '.join(known)}")
+    return chosen

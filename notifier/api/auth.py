@@ -32,6 +32,8 @@ class ApiKeyAuthentication(BaseAuthentication):
         row = ApiKey.find(key.strip())
         if row is None:
             raise AuthenticationFailed("This API key is unknown, expired or revoked.")
+        if not row.may_come_from(request.META.get("REMOTE_ADDR", "")):
+            raise PermissionDenied("This API key may not be used from this address.")
         _note_use(row)
         return row, row
 

@@ -96,7 +96,9 @@ class TriggerView(APIView):
         """202 once the event is recorded for good; 200 with the same eventId when this trigger came before."""
         try:
             trigger = parse(request.data, idempotency_key=request.headers.get("Idempotency-Key"))
-            recorded = record(trigger, _source(request))
+            if refusal := _forbidden(_caller(request), trigger):
+                raise refusal
+            recorded = record(trigger, _caller(request).source)
         except TriggerError as error:
             raise _refusal(error) from error
         tasks.ring()
@@ -125,18 +127,27 @@ class BulkTriggerView(APIView):
     )  # fmt: skip
     def post(self, request: Request) -> Response:
         """One result an event, in the order given. A refused one does not stop the others."""
-        parsed = [_parsed(body) for body in _events(request.data)]
+        caller = _caller(request)
+        parsed = [_parsed(body, caller) for body in _events(request.data)]
         accepted = [trigger for trigger in parsed if isinstance(trigger, Trigger)]
-        outcomes = iter(record_many(accepted, _source(request)))
+        outcomes = iter(record_many(accepted, caller.source))
         results = [_result(trigger, outcomes) for trigger in parsed]
         tasks.ring()
         numbered = [{"index": index, **result} for index, result in enumerate(results)]
         return Response({"results": numbered}, status.HTTP_202_ACCEPTED)
 
 
-def _source(request: Request) -> str:
+def _caller(request: Request) -> ApiKey:
     assert isinstance(request.auth, ApiKey)  # noqa: S101 - HasScope let nobody else through
-    return request.auth.source
+    return request.auth
+
+
+def _forbidden(caller: ApiKey, trigger: Trigger) -> ApiError | None:
+    """The refusal of a type that the caller's key does not name."""
+    if caller.may_trigger(trigger.event_type.name):
+        return None
+    message = f"This API key may not trigger {trigger.event_type.name}."
+    return ApiError(status.HTTP_403_FORBIDDEN, "FORBIDDEN", message, {"eventType": message})
 
 
 _STATUSES: dict[type[TriggerError], int] = {
@@ -165,13 +176,14 @@ def _events(body: Any) -> list[Any]:
     return events
 
 
-def _parsed(body: object) -> Trigger | ApiError:
+def _parsed(body: object, caller: ApiKey) -> Trigger | ApiError:
     if len(orjson.dumps(body)) > BODY_LIMIT:
         return too_large(BODY_LIMIT)
     try:
-        return parse(body)
+        trigger = parse(body)
     except TriggerError as error:
         return _refusal(error)
+    return _forbidden(caller, trigger) or trigger
 
 
 def _result(trigger: Trigger | ApiError, outcomes: Any) -> dict[str, Any]:

@@ -54,8 +54,8 @@ def _no_collected_files(settings: Settings) -> None:
 def caller(db: None) -> Callable[..., Caller]:
     """Makes callers; without scopes named, one who may do everything."""
 
-    def make(*scopes: str, source: str = "shop") -> Caller:
-        row, key = ApiKey.issue("shop", scopes or ApiKey.SCOPES, source=source)
+    def make(*scopes: str, source: str = "shop", **limits: Any) -> Caller:
+        row, key = ApiKey.issue("shop", scopes or ApiKey.SCOPES, source=source, **limits)
         return Caller(key, row)
 
     return make
