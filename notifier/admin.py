@@ -224,10 +224,14 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     list_display = ("name", "source", "prefix", "scopes", "created_at", "last_used_at", "expires_at", "revoked_at")
     ordering = ("-created_at",)
     fields = (
-        ("name", "source", "prefix"),
-        ("scopes", "event_types", "networks"),
+        ("name", "prefix"),
+        "source",
+        "scopes",
+        "event_types",
+        "networks",
         ("created_at", "last_used_at"),
-        ("lifetime", "expires_at", "revoked_at"),
+        ("expires_at", "revoked_at"),
+        "lifetime",
     )
     actions = ("revoke",)
 

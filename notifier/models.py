@@ -258,7 +258,7 @@ class ApiKey(models.Model):
             source=source or name,
             scopes=_known("scope", scopes, cls.SCOPES),
             event_types=_known("event type", event_types, catalogue.event_types()),
-            networks=[str(ip_network(network)) for network in networks],
+            networks=[_network(text) for text in networks],
             lifetime=lifetime,
         )
         return row, row._store()
@@ -335,3 +335,10 @@ def _known(what: str, chosen: Iterable[str], known: Collection[str]) -> list[str
     if unknown := [name for name in chosen if name not in known]:
         raise ValueError(f"unknown {what} {', '.join(unknown)}; there are {', '.join(known)}")
     return chosen
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"network {error}; write it as 10.0.0.0/8, or a single address") from error

@@ -146,8 +146,8 @@ def test_create_api_key_limits_it(db: None, capsys: pytest.CaptureFixture[str]) 
     ("option", "value", "message"),
     [
         ("--event-type", "ORDER_SHIPED", "unknown event type ORDER_SHIPED; there are .*ORDER_SHIPPED"),
-        ("--network", "10.0.0.1/8", "10.0.0.1/8 has host bits set"),
-        ("--network", "everywhere", "'everywhere' does not appear to be an IPv4 or IPv6 network"),
+        ("--network", "10.0.0.1/8", "network 10.0.0.1/8 has host bits set; write it as 10.0.0.0/8"),
+        ("--network", "everywhere", "network 'everywhere' does not appear to be an IPv4 or IPv6 network"),
         ("--days", "0", "--days: 1 or more"),
     ],
 )
