@@ -1,4 +1,6 @@
-"""How the admin looks and what its sidebar holds."""
+"""How the admin looks, what its sidebar holds, and how often a wrong password is taken."""
+
+from datetime import timedelta
 
 from django.urls import reverse_lazy
 
@@ -62,3 +64,15 @@ UNFOLD = {
         ],
     },
 }
+
+# who guesses passwords guesses many, also of many users: so it is the address that is counted, and no staff member can
+# be locked out from elsewhere. A right password begins anew
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = ["ip_address"]
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_LOCKOUT_CALLABLE = "notifier.lockout.locked_out"
+AXES_ENABLE_ADMIN = False
+AXES_DISABLE_ACCESS_LOG = True
+AXES_VERBOSE = False
