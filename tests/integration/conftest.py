@@ -79,6 +79,7 @@ def bare_stage(transactional_db: None, sandbox: Sandbox, module_stage: Stage) ->
     module_stage.empty()
     yield module_stage
     module_stage.disarm()
+    module_stage.end_crew()  # one that the test began may be at its rows, which are deleted next
 
 
 @pytest.fixture

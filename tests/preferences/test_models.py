@@ -6,6 +6,7 @@ import pytest
 from django.contrib.auth import authenticate
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError
+from django.test import RequestFactory
 
 from preferences.addresses import clean_email, clean_locale, clean_phone, clean_time_zone
 from preferences.models import Device, Preference, SuppressedAddress, User
@@ -66,19 +67,19 @@ def test_a_wrong_user_is_not_saved(fields: dict[str, Any]) -> None:
     assert not User.objects.exists()
 
 
-def test_a_customer_has_no_password_and_cannot_log_in() -> None:
+def test_a_customer_has_no_password_and_cannot_log_in(rf: RequestFactory) -> None:
     customers = [User.objects.create_user(email="shared@mail.example") for _ in range(2)]
 
     assert [customer.username for customer in customers] == [None, None]
     assert not customers[0].has_usable_password()
     assert str(customers[0]) == str(customers[0].id)
-    assert authenticate(username="", password="") is None
+    assert authenticate(rf.post("/admin/login/"), username="", password="") is None
 
 
-def test_staff_log_in_by_username() -> None:
+def test_staff_log_in_by_username(rf: RequestFactory) -> None:
     root = User.objects.create_superuser("root", "open sesame")
 
-    assert authenticate(username="root", password="open sesame") == root
+    assert authenticate(rf.post("/admin/login/"), username="root", password="open sesame") == root
     assert (root.is_staff, root.is_superuser, str(root)) == (True, True, "root")
 
 
