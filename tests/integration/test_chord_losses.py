@@ -51,8 +51,10 @@ def redis_refusing_writes(stage: Stage) -> Iterator[None]:
     """It answers OOM to whatever would need memory."""
     with stage.client() as client:
         client.config_set("maxmemory", 1)
-        yield
-        client.config_set("maxmemory", 0)
+        try:
+            yield
+        finally:
+            client.config_set("maxmemory", 0)
 
 
 def test_c1_redis_flushed_in_mid_chord(stage: Stage, sandbox: Sandbox, customer: Customer) -> None:
