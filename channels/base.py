@@ -116,13 +116,14 @@ class Channel:
 
     `address` says which address it needs, `parts` which template parts it renders, each with its format
     ("text" or "html"). `slice_size` is how many messages are claimed, sent and written down together: with each a
-    call of its own, as many as go out at the same time.
+    call of its own, as many as go out at the same time. `disturbs`: it makes itself heard, and so keeps to quiet hours.
     """
 
     name: ClassVar[str]
     address: ClassVar[AddressKind]
     parts: ClassVar[Mapping[str, str]]
     slice_size: ClassVar[int] = 50
+    disturbs: ClassVar[bool] = True
     resend_unknown: ClassVar[bool] = True  # what may have gone out already: send again (True), or give up (False)
 
     def __init__(self, providers: Sequence[Provider]) -> None:

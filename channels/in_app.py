@@ -27,6 +27,7 @@ class InAppChannel(Channel):
     address = AddressKind.USER
     parts = {"title": "text", "body": "text"}
     slice_size = 250  # rows of one statement
+    disturbs = False  # it lies in the inbox until somebody looks
 
 
 class InboxProvider(Provider):

@@ -47,6 +47,11 @@ def address_kinds() -> dict[str, str]:
     return {name: address_kind(name).value for name in names()}
 
 
+def disturbing() -> frozenset[str]:
+    """The configured channels that keep to quiet hours."""
+    return frozenset(name for name in names() if channel_class(name).disturbs)
+
+
 def parts(name: str) -> Mapping[str, str]:
     """The channel's template parts, each with its format ("text" or "html"). KeyError as above."""
     return channel_class(name).parts

@@ -1,7 +1,10 @@
 """Settings of the REST framework and of its OpenAPI schema."""
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["notifier.api.auth.ApiKeyAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "notifier.api.auth.ApiKeyAuthentication",
+        "notifier.api.auth.CustomerAuthentication",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["notifier.api.auth.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["notifier.api.renderers.FastJSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["notifier.api.parsers.BoundedJSONParser"],

@@ -47,6 +47,8 @@ SECRET_KEY = (
     if DEBUG
     else required("SECRET_KEY", why="it signs sessions and links")
 )
+# keys that signed before: sessions and links that they signed are still good
+SECRET_KEY_FALLBACKS = [key.strip() for key in text("SECRET_KEY_FALLBACKS").split(",") if key.strip()]
 PUBLIC_URL = text("PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
 _hosts = text("ALLOWED_HOSTS", "*" if DEBUG else urlsplit(PUBLIC_URL).hostname or "")
 ALLOWED_HOSTS = [host.strip() for host in _hosts.split(",")]
@@ -172,6 +174,9 @@ WAKE_SPREAD = timedelta(seconds=20)  # over which a recovered provider's waiting
 REPLAY_RATE = max(1, number("NOTIFIER_REPLAY_RATE", 50))  # dead letters a second that all replays together send again
 DELIVERY_FAILED_WINDOW = timedelta(minutes=5)  # staff hear of one cause on one channel once in this time
 RETENTION = timedelta(days=number("NOTIFIER_RETENTION_DAYS", 90))  # of settled events, and with them of their keys
+
+CUSTOMER_TOKEN_LIFETIME = timedelta(minutes=number("NOTIFIER_CUSTOMER_TOKEN_MINUTES", 60, least=1))
+PAGE_LINK_LIFETIME = timedelta(days=number("NOTIFIER_PAGE_LINK_DAYS", 90, least=1))  # of the link in every mail
 
 FAILPOINTS = text("NOTIFIER_FAILPOINTS") if DEBUG else ""  # a folder, for tests that kill (notifier/failpoints.py)
 

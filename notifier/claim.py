@@ -18,8 +18,8 @@ from channels.errors import MessageRejected, ProviderUnavailable
 from notifier import backoff
 from notifier.catalogue import GONE, event_types
 from notifier.models import Attempt, Delivery
-from notifier.plan import can_stand_in, obstacle
-from notifier.querysets.deliveries import AttemptRow, Candidate, GivenUp, Postponed, Skip
+from notifier.plan import can_stand_in, obstacle, quiet_for
+from notifier.querysets.deliveries import AttemptRow, Candidate, GivenUp, Hold, Postponed, Skip
 from notifier.render import MessageContext, RenderError, render
 from notifier.states import AttemptOutcome, SkipReason
 from notifier.verdict import Limits, Verdict
@@ -84,6 +84,8 @@ def claim(channel: Channel, ids: Sequence[UUID], *, early: bool = False, alone: 
             waiting.append((row, limits))
     given_up = _wait(waiting, permit)
     going = _skip(claimed, kinds)
+    if channel.disturbs:
+        going = _hold(going)
     tried = _tried_addresses(going) if channel.address == "device" else {}
     patience = min(map(_patience, going), default=math.inf)
     for item in going:
@@ -105,6 +107,20 @@ def _skip(claimed: Sequence[Claimed], kinds: Mapping[str, str]) -> list[Claimed]
             going.append(item)
     if skips:
         Delivery.objects.skip(skips)
+    return going
+
+
+def _hold(claimed: Sequence[Claimed]) -> list[Claimed]:
+    """Put off what must not disturb its recipient now, such as a retry, or a fallback; the others."""
+    going, holds = [], []
+    for item in claimed:
+        row = item.row
+        if quiet := quiet_for(event_types().get(row.event_type, GONE), row.recipient, row.now):
+            holds.append(Hold(row.id, row.attempt, min(quiet, row.seconds_to_live)))
+        else:
+            going.append(item)
+    if holds:
+        Delivery.objects.hold(holds)
     return going
 
 

@@ -18,7 +18,7 @@ from notifier import backoff
 from notifier.catalogue import Priority, event_types
 from notifier.failpoints import hit
 from notifier.models import DeadLetter, Delivery, NotificationEvent
-from notifier.plan import plan
+from notifier.plan import Planned, held, plan, quiet_for
 from notifier.querysets.deliveries import Postponed, Ready
 from notifier.querysets.events import DueEvent
 from notifier.states import EventStatus
@@ -113,14 +113,19 @@ def _hold_back(rows: Sequence[tuple[UUID, float]]) -> None:
 
 def _plan(events: Sequence[DueEvent]) -> list[Ready]:
     """Insert the deliveries of new events; what may be claimed now, of these and of the others."""
-    kinds = registry.address_kinds()
+    kinds, disturbing = registry.address_kinds(), registry.disturbing()
     planned = [
-        (event.id, delivery)
-        for event in events
-        if event.is_new
-        for delivery in plan(event_types()[event.event_type], event.recipient, kinds)
+        (event.id, delivery) for event in events if event.is_new for delivery in _planned(event, kinds, disturbing)
     ]
     return Delivery.objects.plan(planned, [event.id for event in events if not event.is_new])
+
+
+def _planned(event: DueEvent, kinds: Mapping[str, str], disturbing: Collection[str]) -> list[Planned]:
+    event_type = event_types()[event.event_type]
+    planned = plan(event_type, event.recipient, kinds)
+    if quiet := quiet_for(event_type, event.recipient, event.now):
+        return held(planned, disturbing, min(quiet, event.seconds_to_live))
+    return planned
 
 
 def _plan_each(events: Sequence[DueEvent]) -> tuple[list[Ready], set[UUID]]:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from notifier.catalogue import EventType
-from notifier.states import DeliveryStatus, SkipReason
+from notifier.catalogue import EventType, Priority
+from notifier.states import DeliveryStatus, HoldReason, SkipReason
 from preferences.resolve import Recipient
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One delivery to insert: QUEUED, or SKIPPED with its reason."""
+    """One delivery to insert: QUEUED, or SKIPPED with its reason. It is due in `due_in` seconds, later where held."""
 
     channel: str
     skip_reason: SkipReason = SkipReason.NONE
     fallback_of: str = ""
     detail: str = ""
+    hold_reason: HoldReason = HoldReason.NONE
+    due_in: float = 0.0
 
     @property
     def status(self) -> DeliveryStatus:
@@ -51,6 +54,24 @@ def plan(event_type: EventType, recipient: Recipient, address_kinds: Mapping[str
             detail = f"stands in for {skipped.channel}: {skipped.skip_reason.value}"
             return [*planned, Planned(stand_in, fallback_of=skipped.channel, detail=detail)]
     return planned
+
+
+def quiet_for(event_type: EventType, recipient: Recipient, now: datetime) -> float:
+    """Seconds for which the recipient's quiet hours keep this type from disturbing; 0 when they do not."""
+    if event_type.priority == Priority.URGENT or not recipient.quiet_hours:
+        return 0.0
+    end = recipient.quiet_hours.end_after(now)
+    return (end - now).total_seconds() if end else 0.0
+
+
+def held(planned: Sequence[Planned], disturbing: Collection[str], due_in: float) -> list[Planned]:
+    """The same, where what would disturb is held for so many seconds."""
+    return [
+        replace(delivery, hold_reason=HoldReason.QUIET_HOURS, due_in=due_in)
+        if delivery.channel in disturbing and not delivery.skip_reason
+        else delivery
+        for delivery in planned
+    ]
 
 
 def can_stand_in(event_type: EventType, channel: str, recipient: Recipient, address_kinds: Mapping[str, str]) -> bool:

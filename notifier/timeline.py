@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -34,17 +34,26 @@ def whole_events() -> EventQuerySet:
 def timeline(event: NotificationEvent) -> list[Decision]:
     """The decisions about an event, oldest first; uses its prefetched deliveries and attempts."""
     decisions = [Decision(event.recorded_at, "RECORDED", detail=f"by {event.source}")]
-    for delivery in event.deliveries.all():
-        decisions += _about(delivery)
+    deliveries = list(event.deliveries.all())
+    for delivery in deliveries:
+        decisions += _about(delivery, _planned_at(delivery, event, deliveries))
     if event.settled_at is not None:
         decisions.append(Decision(event.settled_at, "SETTLED", reason=event.status))
     return sorted(decisions, key=lambda decision: decision.at)
 
 
-def _about(delivery: Delivery) -> Iterator[Decision]:
+def _planned_at(delivery: Delivery, event: NotificationEvent, deliveries: Sequence[Delivery]) -> datetime:
+    """A delivery is first due when it is planned, but for one that was held: that is due from the end of its hold."""
+    known = [attempt.started_at for attempt in delivery.attempts.all()]
+    if delivery.hold_reason:
+        lost = (d.finished_at for d in deliveries if d.channel == delivery.fallback_of and d.finished_at)
+        return min([*known, next(lost, event.recorded_at)])
+    return min([*known, delivery.first_due_at])
+
+
+def _about(delivery: Delivery, planned_at: datetime) -> Iterator[Decision]:
     channel, status = delivery.channel, delivery.status
     attempts = list(delivery.attempts.all())
-    planned_at = min([delivery.first_due_at, *(attempt.started_at for attempt in attempts)])
     if delivery.fallback_of:
         yield Decision(planned_at, "FELL_BACK", channel, delivery.fallback_of, delivery.detail)
     elif status != DeliveryStatus.SKIPPED:
@@ -57,7 +66,7 @@ def _about(delivery: Delivery) -> Iterator[Decision]:
             yield Decision(letter.created_at, "FAILED", channel, letter.cause, letter.last_error)
             yield Decision(letter.closed_at, letter.status, channel)
     if delivery.hold_reason:
-        yield Decision(planned_at, "HELD", channel, delivery.hold_reason, f"until {_clock(delivery.due_at)}")
+        yield Decision(planned_at, "HELD", channel, delivery.hold_reason, f"until {_clock(delivery.first_due_at)}")
     # an attempt's end is written a moment after the state that it led to
     latest = max((attempt.finished_at or attempt.started_at for attempt in attempts), default=planned_at)
     if status == DeliveryStatus.QUEUED and delivery.detail.startswith("waits"):

@@ -76,6 +76,7 @@ class UserAdmin(BaseUserAdmin, LongListAdmin):  # type: ignore[type-arg] # subsc
     inlines = (DeviceInline, PreferenceInline)
     fieldsets = (
         (None, {"fields": ("id", ("email", "phone"), ("locale", "time_zone"), "is_active")}),
+        ("Quiet hours", {"fields": (("quiet_from", "quiet_until"),)}),
         (
             "Staff",
             {

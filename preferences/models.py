@@ -81,6 +81,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     time_zone = models.CharField(
         max_length=64, default="UTC", validators=[check_time_zone], help_text="an IANA name, as Europe/Berlin"
     )
+    quiet_from = models.TimeField(null=True, blank=True, help_text="by the clocks of the time zone")
+    quiet_until = models.TimeField(null=True, blank=True, help_text="the next day, where it is the earlier time")
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField(default=False, help_text="may open the admin")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -99,6 +101,15 @@ class User(AbstractBaseUser, PermissionsMixin):
             models.CheckConstraint(
                 condition=models.Q(is_staff=False) | models.Q(username__isnull=False),
                 name="user_staff_has_username",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(quiet_from=None, quiet_until=None)
+                | (
+                    models.Q(quiet_from__isnull=False, quiet_until__isnull=False)
+                    & ~models.Q(quiet_from=models.F("quiet_until"))
+                ),
+                name="user_quiet_hours",
+                violation_error_message="Quiet hours need a beginning and another end.",
             ),
         ]
         indexes = [

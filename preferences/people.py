@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import time
 from typing import Any
 from uuid import UUID
 
@@ -68,6 +69,13 @@ def save_device(user: User, token: str, platform: str) -> tuple[Device, bool]:
     """The device with this token, now this person's; True when it is new. Raises ValidationError."""
     Device(user=user, token=token, platform=platform).clean_fields(exclude={"user"})
     return Device.objects.update_or_create(token=token, defaults={"user": user, "platform": platform})
+
+
+def set_quiet_hours(user: User, start: time | None, end: time | None) -> None:
+    """From `start` until `end` by the clocks of the person's time zone; both None: none. Raises ValidationError."""
+    user.quiet_from, user.quiet_until = start, end
+    user.validate_constraints()
+    user.save(update_fields=["quiet_from", "quiet_until"])
 
 
 def choose(user: User, choices: Mapping[tuple[str, str], bool]) -> list[Preference]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import time
 from uuid import UUID
 
 import orjson
@@ -14,6 +15,7 @@ from django.conf import settings
 from django.db import connection
 
 from preferences.models import Device, SuppressedAddress, User
+from preferences.quiet_hours import QuietHours
 
 EMAIL, PHONE, DEVICE, USER = "email", "phone", "device", "user"
 
@@ -39,6 +41,7 @@ class Recipient:
     time_zone: str
     addresses: Mapping[str, tuple[Address, ...]]
     choices: Mapping[tuple[str, str], bool] = field(default_factory=dict)
+    quiet_hours: QuietHours | None = None
 
     def allows(self, event_type: str, channel: str) -> bool:
         """Does the person want this type on this channel?
@@ -74,11 +77,12 @@ def person_sql(user_id: str, guest: str) -> str:
              WHERE device.user_id = owner.id),
             (SELECT json_agg(json_build_array(choice.event_type, choice.channel, choice.enabled))
              FROM preferences_preference AS choice WHERE choice.user_id = owner.id),
-            {suppressed.format(email="owner.email", phone="owner.phone")})
+            {suppressed.format(email="owner.email", phone="owner.phone")},
+            owner.quiet_from, owner.quiet_until)
          FROM preferences_user AS owner WHERE owner.id = {user_id} AND owner.is_active),
         CASE WHEN {guest} IS NOT NULL THEN json_build_array(
             {guest} ->> 'locale', {guest} ->> 'timeZone', {guest} ->> 'email', {guest} ->> 'phone', NULL, NULL,
-            {suppressed.format(email=f"({guest} ->> 'email')", phone=f"({guest} ->> 'phone')")})
+            {suppressed.format(email=f"({guest} ->> 'email')", phone=f"({guest} ->> 'phone')")}, NULL, NULL)
         END)::text"""  # noqa: S608 - names of columns
 
 
@@ -86,7 +90,7 @@ def person(user_id: UUID | None, found: str | None) -> Recipient:
     """The Recipient of a row, from what person_sql gave for it; NOBODY where that was NULL."""
     if found is None:
         return NOBODY
-    locale, time_zone, email, phone, devices, choices, blocked = orjson.loads(found)
+    locale, time_zone, email, phone, devices, choices, blocked, quiet_from, quiet_until = orjson.loads(found)
     return Recipient(
         user_id=user_id,
         locale=locale or settings.DEFAULT_LOCALE,
@@ -98,6 +102,7 @@ def person(user_id: UUID | None, found: str | None) -> Recipient:
             USER: (Address(str(user_id)),) if user_id else (),
         },
         choices={(event_type, channel): enabled for event_type, channel, enabled in choices or ()},
+        quiet_hours=_quiet_hours(quiet_from, quiet_until, time_zone) if quiet_from else None,
     )
 
 
@@ -164,6 +169,10 @@ def mark_valid(kind: str, addresses: Iterable[str]) -> None:
 
 def _key(address: str) -> str:
     return address.lower()
+
+
+def _quiet_hours(start: str, end: str, time_zone: str) -> QuietHours:
+    return QuietHours(time.fromisoformat(start), time.fromisoformat(end), time_zone)
 
 
 def _address(kind: str, value: str | None, blocked: Sequence[str] | None) -> tuple[Address, ...]:

@@ -1,10 +1,15 @@
-"""Who calls, and what they may: `Authorization: Api-Key KEY`, and the scope that a view asks for."""
+"""Who calls, and what they may: `Authorization: Api-Key KEY` with the scope that a view asks for, or a customer's own
+`Authorization: Bearer TOKEN`.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from uuid import UUID
 
+from django.conf import settings
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
@@ -13,12 +18,16 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import SimpleRateThrottle
 
+from notifier.api.errors import forbidden
 from notifier.models import ApiKey
+from preferences import tokens
+from preferences.tokens import Purpose, TokenError
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView  # it reads its settings, which name this module
 
 SCHEME = "Api-Key"
+CUSTOMER_SCHEME = "Bearer"
 USE_NOTED_EVERY = timedelta(minutes=1)  # so that a busy key costs no write a request
 
 
@@ -26,10 +35,10 @@ class ApiKeyAuthentication(BaseAuthentication):
     """`request.auth` becomes the caller's ApiKey. A request without a key stays anonymous."""
 
     def authenticate(self, request: Request) -> tuple[ApiKey, ApiKey] | None:
-        scheme, _, key = get_authorization_header(request).decode("latin-1").partition(" ")
-        if scheme.lower() != SCHEME.lower():
+        key = _credentials(request, SCHEME)
+        if key is None:
             return None
-        row = ApiKey.find(key.strip())
+        row = ApiKey.find(key)
         if row is None:
             raise AuthenticationFailed("This API key is unknown, expired or revoked.")
         if not row.may_come_from(request.META.get("REMOTE_ADDR", "")):
@@ -41,6 +50,43 @@ class ApiKeyAuthentication(BaseAuthentication):
         return SCHEME
 
 
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Somebody who calls for themselves."""
+
+    user_id: UUID
+    is_authenticated: bool = True
+
+
+class CustomerAuthentication(BaseAuthentication):
+    """`request.auth` becomes the Customer whose token it is (POST /notifications/users/{userId}/token)."""
+
+    def authenticate(self, request: Request) -> tuple[Customer, Customer] | None:
+        token = _credentials(request, CUSTOMER_SCHEME)
+        if token is None:
+            return None
+        try:
+            customer = Customer(tokens.read(token, Purpose.API, settings.CUSTOMER_TOKEN_LIFETIME))
+        except TokenError as error:
+            raise AuthenticationFailed(f"{str(error).capitalize()}; the shop makes new ones.") from error
+        return customer, customer
+
+    def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 - REST framework's signature
+        return CUSTOMER_SCHEME
+
+
+def _credentials(request: Request, scheme: str) -> str | None:
+    """What follows the scheme in the request's Authorization; None where that names another one."""
+    given, _, credentials = get_authorization_header(request).decode("latin-1").partition(" ")
+    return credentials.strip() if given.lower() == scheme.lower() else None
+
+
+def check_own(request: Request, user_id: UUID) -> None:
+    """A customer has business with nobody else's things. Raises 403."""
+    if isinstance(request.auth, Customer) and request.auth.user_id != user_id:
+        raise forbidden("This token is another person's.", {"userId": "Not yours."})
+
+
 def _note_use(row: ApiKey) -> None:
     now = timezone.now()
     if row.last_used_at is None or now - row.last_used_at > USE_NOTED_EVERY:
@@ -48,12 +94,19 @@ def _note_use(row: ApiKey) -> None:
 
 
 class HasScope(BasePermission):
-    """The caller's key carries the scope that the view's `required_scopes` names for this method."""
+    """The caller's key carries the scope that the view's `required_scopes` names for this method.
+
+    A customer may call what `customers_may` names; such a view sees to it that the things are theirs (check_own).
+    """
 
     def has_permission(self, request: Request, view: APIView) -> bool:
+        method = request.method or ""
+        if isinstance(request.auth, Customer):
+            if hasattr(view, method.lower()) and method not in getattr(view, "customers_may", ()):
+                raise PermissionDenied("This takes an API key, not a customer's token.")
+            return True
         if not isinstance(request.auth, ApiKey):
             return False
-        method = request.method or ""
         scope = getattr(view, "required_scopes", {}).get(method)
         # a method that the view does not have is answered by 405; one that forgot its scope by 403
         if hasattr(view, method.lower()) and scope not in request.auth.scopes:

@@ -23,8 +23,8 @@ class Error(Body):
 
 _MEANINGS = {
     400: ("The request is not valid.", "INVALID", {"metadata.orderId": "Required."}),
-    401: ("The API key is missing, unknown, expired or revoked.", "UNAUTHENTICATED", {}),
-    403: ("The API key lacks the scope.", "FORBIDDEN", {}),
+    401: ("The API key or token is missing, unknown, expired or revoked.", "UNAUTHENTICATED", {}),
+    403: ("The API key lacks the scope, or the token is another person's.", "FORBIDDEN", {}),
     404: ("There is no such thing.", "NOT_FOUND", {"userId": "Unknown user."}),
     409: (
         "The request contradicts what is there.",
@@ -71,4 +71,18 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
             "in": "header",
             "name": "Authorization",
             "description": "`Api-Key KEY`, made by `manage.py create_api_key NAME --scope trigger`",
+        }
+
+
+class CustomerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call] # as above
+    """How the documentation shows a customer's token."""
+
+    target_class = "notifier.api.auth.CustomerAuthentication"
+    name = "Customer"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:  # noqa: ARG002
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "a customer's own, for preferences and inbox: `POST /notifications/users/{userId}/token`",
         }

@@ -49,6 +49,11 @@ def invalid(fields: Fields) -> ApiError:
     return ApiError(status.HTTP_400_BAD_REQUEST, "INVALID", f"The request is not valid: {names}.", fields)
 
 
+def forbidden(message: str, fields: Fields) -> ApiError:
+    """403, naming the field by which the caller reached too far."""
+    return ApiError(status.HTTP_403_FORBIDDEN, "FORBIDDEN", message, fields)
+
+
 def not_found(what: str, field: str = "") -> ApiError:
     """404, naming the field that led nowhere where there is one."""
     message = f"No such {what}."

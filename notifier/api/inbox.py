@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from channels.models import InboxMessage
+from notifier.api.auth import Customer, check_own
 from notifier.api.docs import errors
 from notifier.api.errors import not_found
 from notifier.api.serializers import Body, Pages
@@ -40,6 +41,7 @@ class InboxPages(Pages):
 
 class InboxView(APIView):
     required_scopes: ClassVar = {"GET": "read"}
+    customers_may: ClassVar = {"GET"}
     pagination_class = InboxPages
 
     @extend_schema(
@@ -51,6 +53,7 @@ class InboxView(APIView):
     )
     def get(self, request: Request) -> Response:
         user_id = InboxQuery.read(request.query_params.dict())["user_id"]
+        check_own(request, user_id)
         pages = self.pagination_class()
         page = pages.paginate_queryset(InboxMessage.objects.filter(user_id=user_id), request, view=self)
         return pages.get_paginated_response(InboxRow(page, many=True).data)
@@ -58,14 +61,18 @@ class InboxView(APIView):
 
 class InboxReadView(APIView):
     required_scopes: ClassVar = {"POST": "read"}
+    customers_may: ClassVar = {"POST"}
 
     @extend_schema(
         tags=["Inbox"], summary="Mark a message as read", request=None, responses={200: InboxRow, **errors(404)}
     )
-    def post(self, _request: Request, message_id: UUID) -> Response:
+    def post(self, request: Request, message_id: UUID) -> Response:
         """The first time counts."""
-        InboxMessage.objects.filter(id=message_id, read_at=None).update(read_at=timezone.now())
-        message = InboxMessage.objects.filter(id=message_id).first()
+        messages = InboxMessage.objects.filter(id=message_id)
+        if isinstance(request.auth, Customer):
+            messages = messages.filter(user_id=request.auth.user_id)
+        messages.filter(read_at=None).update(read_at=timezone.now())
+        message = messages.first()
         if message is None:
             raise not_found("message")
         return Response(InboxRow(message).data)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from notifier.api.auth import check_own
 from notifier.api.docs import USER_ID, errors, example
-from notifier.api.errors import ApiError
+from notifier.api.errors import ApiError, invalid
 from notifier.api.serializers import Body
 from notifier.api.users import known_user
 from notifier.catalogue import event_types
 from preferences import people
 from preferences.models import Preference, User
 
+METHODS = ("GET", "POST", "PUT", "DELETE")
 NO_SMS = {"userId": "01931f6e-7d3a-7000-8000-000000000001", "channel": "SMS", "enabled": False}
 
 
@@ -70,12 +74,26 @@ class PreferenceList(Body):
     next = serializers.CharField(allow_null=True)
 
 
+class QuietHoursBody(Body):
+    """Both null: none."""
+
+    user_id = serializers.UUIDField()
+    from_ = serializers.TimeField(allow_null=True, format="%H:%M", input_formats=["%H:%M"], source="quiet_from")
+    until = serializers.TimeField(allow_null=True, format="%H:%M", input_formats=["%H:%M"], source="quiet_until")
+
+
+class QuietHoursAnswer(QuietHoursBody):
+    user_id = serializers.UUIDField(source="id")
+    time_zone = serializers.CharField(help_text="by whose clocks")
+
+
 class UserQuery(Body):
     user_id = serializers.UUIDField()
 
 
 class PreferencesView(APIView):
-    required_scopes: ClassVar = dict.fromkeys(("GET", "POST", "PUT", "DELETE"), "preferences")
+    required_scopes: ClassVar = dict.fromkeys(METHODS, "preferences")
+    customers_may: ClassVar = METHODS
 
     @extend_schema(
         tags=["Preferences"],
@@ -100,7 +118,7 @@ class PreferencesView(APIView):
     def post(self, request: Request) -> Response:
         """Turning off what is mandatory is answered by 409 MANDATORY."""
         choice = PreferenceBody.read(request.data)
-        (row,) = _choose(choice["user_id"], [choice])
+        (row,) = _choose(request, choice["user_id"], [choice])
         return Response(PreferenceRow(row).data)
 
     @extend_schema(
@@ -116,7 +134,7 @@ class PreferencesView(APIView):
     def put(self, request: Request) -> Response:
         """All of them or none. Choices that are not named stay."""
         body = PreferencesBody.read(request.data)
-        return _rows(_choose(body["user_id"], body["preferences"]))
+        return _rows(_choose(request, body["user_id"], body["preferences"]))
 
     @extend_schema(
         tags=["Preferences"],
@@ -129,20 +147,62 @@ class PreferencesView(APIView):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
+class QuietHoursView(APIView):
+    required_scopes: ClassVar = {"GET": "preferences", "PUT": "preferences"}
+    customers_may: ClassVar = {"GET", "PUT"}
+
+    @extend_schema(
+        tags=["Preferences"],
+        summary="A person's quiet hours",
+        parameters=[USER_ID],
+        responses={200: QuietHoursAnswer, **errors(400, 404)},
+    )
+    def get(self, request: Request) -> Response:
+        return Response(QuietHoursAnswer(_user(request)).data)
+
+    @extend_schema(
+        tags=["Preferences"],
+        summary="Set a person's quiet hours",
+        request=QuietHoursBody,
+        responses={200: QuietHoursAnswer, **errors(400, 404, 413)},
+        examples=[
+            example("At night", {"userId": NO_SMS["userId"], "from": "22:00", "until": "07:00"}),
+            example("None", {"userId": NO_SMS["userId"], "from": None, "until": None}),
+        ],
+    )
+    def put(self, request: Request) -> Response:
+        """Each day from one time until the other, by the clocks of the person's time zone; past midnight where the end
+        is the earlier one. Meanwhile nothing that is not urgent disturbs them: it is held, and goes out at the end."""
+        body = QuietHoursBody.read(request.data)
+        user = own_user(request, body["user_id"])
+        try:
+            people.set_quiet_hours(user, body["quiet_from"], body["quiet_until"])
+        except ValidationError as error:
+            raise invalid({"until": " ".join(error.messages)}) from error
+        return Response(QuietHoursAnswer(user).data)
+
+
+def own_user(request: Request, user_id: UUID) -> User:
+    """The user, or 404; 403 where the caller is another customer."""
+    check_own(request, user_id)
+    return known_user(user_id)
+
+
 def _user(request: Request) -> User:
-    return known_user(UserQuery.read(request.query_params.dict())["user_id"])
+    return own_user(request, UserQuery.read(request.query_params.dict())["user_id"])
 
 
 def _rows(rows: list[Preference]) -> Response:
     return Response({"results": PreferenceRow(rows, many=True).data, "next": None})
 
 
-def _choose(user_id: Any, choices: list[dict[str, Any]]) -> list[Preference]:
+def _choose(request: Request, user_id: UUID, choices: list[dict[str, Any]]) -> list[Preference]:
+    user = own_user(request, user_id)
     wanted = {(choice["event_type"], choice["channel"]): choice["enabled"] for choice in choices}
     for (event_type, channel), enabled in wanted.items():
         if not enabled:
             _refuse_if_mandatory(event_type, channel)
-    return people.choose(known_user(user_id), wanted)
+    return people.choose(user, wanted)
 
 
 def _refuse_if_mandatory(event_type: str, channel: str) -> None:

@@ -13,9 +13,11 @@ urlpatterns = [
     path("notifications/events/<uuid:event_id>", events.EventView.as_view()),
     path("notifications/users/bulk", users.BulkUsersView.as_view()),
     path("notifications/users/<uuid:user_id>", users.UserView.as_view()),
+    path("notifications/users/<uuid:user_id>/token", users.TokenView.as_view()),
     # a token may hold slashes: web push's is an address
     path("notifications/users/<uuid:user_id>/devices/<path:token>", users.DeviceView.as_view()),
     path("notifications/preferences", preferences.PreferencesView.as_view()),
+    path("notifications/preferences/quiet-hours", preferences.QuietHoursView.as_view()),
     path("notifications/inbox", inbox.InboxView.as_view()),
     path("notifications/inbox/<uuid:message_id>/read", inbox.InboxReadView.as_view()),
     path("notifications/dead-letters", dead_letters.DeadLettersView.as_view()),

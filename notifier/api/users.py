@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
@@ -18,8 +20,9 @@ from notifier.api.docs import errors, example
 from notifier.api.errors import ApiError, flat, invalid, not_found
 from notifier.api.parsers import BULK_BODY_LIMIT
 from notifier.api.serializers import Body, camel
-from preferences import people
+from preferences import people, tokens
 from preferences.models import Platform, User
+from preferences.tokens import Purpose
 
 BULK_LIMIT = 1000  # users
 
@@ -73,6 +76,11 @@ class BulkUsersAnswer(Body):
     results = BulkUserResult(many=True)
 
 
+class TokenAnswer(Body):
+    token = serializers.CharField()
+    expires_at = serializers.DateTimeField()
+
+
 class DeviceBody(Body):
     platform = serializers.ChoiceField(Platform.choices, default=Platform.ANDROID)
 
@@ -115,6 +123,29 @@ class UserView(APIView):
             known_user(user_id).delete()
             InboxMessage.objects.filter(user_id=user_id).delete()
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class TokenView(APIView):
+    required_scopes: ClassVar = {"POST": "admin"}
+
+    @extend_schema(
+        tags=["Users"],
+        summary="Make a customer's token",
+        request=None,
+        responses={201: TokenAnswer, **errors(404)},
+        examples=[
+            example(
+                "One", {"token": "AZMfbn06cACAAAAAAAAAAQ:1vNl2q:…", "expiresAt": "2026-11-25T11:00:00Z"}, answer=201
+            )
+        ],
+    )
+    def post(self, _request: Request, user_id: UUID) -> Response:
+        """For the shop's own pages and apps: `Authorization: Bearer TOKEN` reads and sets this person's preferences
+        and reads their inbox, and nothing else. It cannot be called back; it ends soon."""
+        known_user(user_id)
+        token = tokens.make(user_id, Purpose.API)
+        expires_at = timezone.now() + settings.CUSTOMER_TOKEN_LIFETIME
+        return Response(TokenAnswer({"token": token, "expires_at": expires_at}).data, status.HTTP_201_CREATED)
 
 
 class BulkUsersView(APIView):

@@ -67,6 +67,15 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """A delivery that was claimed by `attempt` and must not disturb now; `due_in` is seconds from now."""
+
+    id: UUID
+    attempt: int
+    due_in: float
+
+
+@dataclass(frozen=True, slots=True)
 class Postponed:
     """A candidate that waits for its provider; `due_in` is seconds from now."""
 
@@ -131,8 +140,8 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         Uses (event, channel)'s index. What was planned before stays as it is.
         """
         rows = [
-            [str(uuid7()), event, new.channel, new.status, new.skip_reason, new.fallback_of, new.detail]
-            for event, new in planned
+            [str(uuid7()), event, n.channel, n.status, n.skip_reason, n.fallback_of, n.detail, n.hold_reason, n.due_in]
+            for event, n in planned
         ]
         with connection.cursor() as cursor:
             cursor.execute(_PLAN, [orjson.dumps(rows).decode(), list(event_ids)])
@@ -185,6 +194,26 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
                 "ids": [s.id for s in skips],
                 "attempts": [s.attempt for s in skips],
                 "reasons": [s.reason for s in skips],
+            },
+        )
+
+    def hold(self, holds: Sequence[Hold]) -> None:
+        """SENDING -> QUEUED, held for quiet hours, for rows that the caller has claimed. Its waits begin anew then."""
+        execute(
+            """
+            WITH locked AS (SELECT id FROM notifier_delivery WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE)
+            UPDATE notifier_delivery AS delivery
+            SET status = 'QUEUED', hold_reason = 'QUIET_HOURS', lease_until = NULL,
+                due_at = statement_timestamp() + hold.due_in * interval '1 second',
+                first_due_at = statement_timestamp() + hold.due_in * interval '1 second'
+            FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(waits)s::float8[]) AS hold(id, attempt, due_in), locked
+            WHERE delivery.id = ANY(%(ids)s) AND delivery.id = hold.id AND delivery.id = locked.id
+              AND delivery.status = 'SENDING' AND delivery.attempt = hold.attempt
+            """,
+            {
+                "ids": [h.id for h in holds],
+                "attempts": [h.attempt for h in holds],
+                "waits": [h.due_in for h in holds],
             },
         )
 
@@ -297,25 +326,25 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         )
 
 
-_PLANNED = ("id", "event_id", "channel", "status", "skip_reason", "fallback_of", "detail")
+_PLANNED = ("id", "event_id", "channel", "status", "skip_reason", "fallback_of", "detail", "hold_reason")
 
 # a row that is inserted here is not in the snapshot of the second half
 _PLAN = f"""
 WITH new AS (
-    INSERT INTO notifier_delivery ({", ".join(_PLANNED)}, hold_reason, attempt, tries, crashes, provider,
-                                   provider_message_id)
-    SELECT (row ->> 0)::uuid, (row ->> 1)::uuid, row ->> 2, row ->> 3, row ->> 4, row ->> 5, row ->> 6,
-           '', 0, 0, 0, '', ''
-    FROM json_array_elements(%s::json) AS planned(row)
+    INSERT INTO notifier_delivery ({", ".join(_PLANNED)}, due_at, first_due_at, attempt, tries, crashes,
+                                   provider, provider_message_id)
+    SELECT (row ->> 0)::uuid, (row ->> 1)::uuid, row ->> 2, row ->> 3, row ->> 4, row ->> 5, row ->> 6, row ->> 7,
+           due.at, due.at, 0, 0, 0, '', ''
+    FROM json_array_elements(%s::json) AS planned(row),
+         LATERAL (SELECT now() + (row ->> 8)::float8 * interval '1 second' AS at) AS due
     ON CONFLICT DO NOTHING
-    RETURNING id, channel, status
+    RETURNING id, channel, status, hold_reason
 )
-SELECT id, channel, 0::float8, false FROM new WHERE status = 'QUEUED'
+SELECT id, channel, 0::float8, false FROM new WHERE status = 'QUEUED' AND hold_reason = ''
 UNION ALL
 SELECT id, channel, extract(epoch FROM statement_timestamp() - first_due_at)::float8, crashes > 0
 FROM notifier_delivery
-WHERE event_id = ANY(%s) AND status IN ('QUEUED', 'RETRYING') AND hold_reason = ''
-  AND due_at <= statement_timestamp()
+WHERE event_id = ANY(%s) AND status IN ('QUEUED', 'RETRYING') AND due_at <= statement_timestamp()
 ORDER BY id
 """  # noqa: S608 - names of columns
 
@@ -333,7 +362,7 @@ WITH locked AS MATERIALIZED (
     JOIN notifier_notificationevent AS event ON event.id = delivery.event_id
     LEFT JOIN unnest(%(types)s::text[], %(stages)s::int[]) AS limits(event_type, stage)
       ON limits.event_type = event.event_type
-    WHERE delivery.id = ANY(%(ids)s) AND delivery.hold_reason = '' AND (delivery.crashes = 0 OR %(alone)s)
+    WHERE delivery.id = ANY(%(ids)s) AND (delivery.crashes = 0 OR %(alone)s)
       AND (delivery.status IN ('QUEUED', 'RETRYING') AND delivery.due_at <= statement_timestamp()
            OR delivery.status = 'RETRYING' AND %(early)s)
     ORDER BY delivery.id

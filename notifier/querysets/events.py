@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DueEvent:
-    """An event claimed for its next round. `is_new`: it is to be planned, for `recipient`."""
+    """An event claimed for its next round. `is_new`: it is to be planned, for `recipient`. `now`: the database's."""
 
     id: UUID
     event_type: str
     round: int
     is_new: bool
+    now: datetime
+    seconds_to_live: float
     recipient: Recipient
 
 
@@ -243,7 +245,8 @@ UPDATE notifier_notificationevent AS event
 SET status = 'DISPATCHED', round = round + 1, due_at = NULL,
     lease_until = statement_timestamp() + %s * interval '1 second'
 WHERE event.id = ANY(ARRAY(SELECT id FROM due))
-RETURNING event.id, event.event_type, event.round, event.round - event.plan_failures = 1, event.user_id,
+RETURNING event.id, event.event_type, event.round, event.round - event.plan_failures = 1,
+    statement_timestamp(), extract(epoch FROM event.expires_at - statement_timestamp())::float8, event.user_id,
     CASE WHEN event.round - event.plan_failures = 1 THEN {person_sql("event.user_id", "event.recipient")} END
 """  # noqa: S608 - every value is a parameter
 

@@ -66,7 +66,7 @@ def story(ada: User) -> NotificationEvent:
     )
     make_delivery(event, "PUSH", "SKIPPED", skip_reason="OPTED_OUT")
     make_delivery(event, "IN_APP", "RETRYING", first_due_at=at(7), due_at=at(600), detail="busy")
-    make_delivery(event, "LETTER", "QUEUED", first_due_at=at(8), due_at=at(700), hold_reason="QUIET_HOURS")
+    make_delivery(event, "LETTER", "QUEUED", first_due_at=at(700), due_at=at(700), hold_reason="QUIET_HOURS")
     return event
 
 
@@ -76,6 +76,8 @@ def test_the_timeline_tells_every_decision_in_order(api: Caller, story: Notifica
     told = [(d["decision"], d["channel"], d["reason"]) for d in answer.body["decisions"]]
     assert told == [
         ("RECORDED", "", ""),
+        ("PLANNED", "LETTER", ""),
+        ("HELD", "LETTER", "QUIET_HOURS"),
         ("SKIPPED", "PUSH", "OPTED_OUT"),
         ("PLANNED", "SMS", ""),
         ("ATTEMPTED", "SMS", "UNAVAILABLE"),
@@ -86,11 +88,9 @@ def test_the_timeline_tells_every_decision_in_order(api: Caller, story: Notifica
         ("SENT", "EMAIL", ""),
         ("PLANNED", "IN_APP", ""),
         ("RETRYING", "IN_APP", ""),
-        ("PLANNED", "LETTER", ""),
-        ("HELD", "LETTER", "QUIET_HOURS"),
         ("SETTLED", "", "PARTIAL"),
     ]
-    assert f"again at {at(600):%Y-%m-%d %H:%M:%S} UTC" in answer.body["decisions"][10]["detail"]
+    assert f"again at {at(600):%Y-%m-%d %H:%M:%S} UTC" in answer.body["decisions"][12]["detail"]
 
 
 def test_an_event_is_shown_with_deliveries_and_attempts(api: Caller, story: NotificationEvent) -> None:
