@@ -80,6 +80,7 @@ def bare_stage(transactional_db: None, sandbox: Sandbox, module_stage: Stage) ->
     yield module_stage
     module_stage.disarm()
     module_stage.end_crew()  # one that the test began may be at its rows, which are deleted next
+    module_stage.empty()  # what it held is nobody's now, and the next test would wait for it
 
 
 @pytest.fixture
