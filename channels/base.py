@@ -15,6 +15,7 @@ from channels.errors import ChannelError, ProviderUnavailable, RateLimited
 
 if TYPE_CHECKING:
     from channels.gate import Gate
+    from channels.inbound import Reply, Request
 
 BREAKER_OPEN = "breaker open"
 RATE_LIMIT = "rate limit"
@@ -38,7 +39,8 @@ class Message:
 
     `address` is personal data: it never goes into a log. `address_id` names it there (a device's id), and is
     empty where a delivery has one address only. `parts` holds the channel's template parts by name. `patience`: seconds
-    that an answer is worth waiting for, since another channel is to carry the message then.
+    that an answer is worth waiting for, since another channel is to carry the message then. `unsubscribe_url`: where
+    one click ends messages of this kind; empty where none does.
     """
 
     delivery_id: str
@@ -49,6 +51,7 @@ class Message:
     event_type: str = ""
     data: Mapping[str, str] = field(default_factory=dict)
     patience: float = math.inf
+    unsubscribe_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,10 @@ class Provider:
         """What became of messages whose outcome is unknown; one finding an inquiry, in their order."""
         return [None for _ in inquiries]
 
+    def reply(self, request: Request) -> Reply | None:
+        """What a call of POST /webhooks/{name} asks for, if anything. Raises ForgedRequestError."""
+        raise NotImplementedError
+
 
 class Channel:
     """A way to reach a person. A small strategy: the flow around it lives in notifier/deliver.py.
@@ -117,6 +124,8 @@ class Channel:
     `address` says which address it needs, `parts` which template parts it renders, each with its format
     ("text" or "html"). `slice_size` is how many messages are claimed, sent and written down together: with each a
     call of its own, as many as go out at the same time. `disturbs`: it makes itself heard, and so keeps to quiet hours.
+    `links`: its messages hold links to the preference page, and to unsubscribe. `label` is its name for customers, in
+    English.
     """
 
     name: ClassVar[str]
@@ -124,6 +133,8 @@ class Channel:
     parts: ClassVar[Mapping[str, str]]
     slice_size: ClassVar[int] = 50
     disturbs: ClassVar[bool] = True
+    links: ClassVar[bool] = False
+    label: ClassVar[str] = ""
     resend_unknown: ClassVar[bool] = True  # what may have gone out already: send again (True), or give up (False)
 
     def __init__(self, providers: Sequence[Provider]) -> None:

@@ -10,3 +10,5 @@ class EmailChannel(Channel):
     address = AddressKind.EMAIL
     parts = {"subject": "text", "html": "html", "text": "text"}
     slice_size = 100  # mails share calls
+    links = True
+    label = "Email"

@@ -26,6 +26,7 @@ class InAppChannel(Channel):
     name = "IN_APP"
     address = AddressKind.USER
     parts = {"title": "text", "body": "text"}
+    label = "In the app"
     slice_size = 250  # rows of one statement
     disturbs = False  # it lies in the inbox until somebody looks
 

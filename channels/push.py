@@ -9,3 +9,4 @@ class PushChannel(Channel):
     name = "PUSH"
     address = AddressKind.DEVICE
     parts = {"title": "text", "body": "text"}
+    label = "Push"

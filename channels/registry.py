@@ -88,6 +88,13 @@ def gates() -> list[Gate]:
     return [provider.gate for name in names() for provider in get(name).providers if provider.gate]
 
 
+def listeners(provider: str) -> list[tuple[Channel, Provider]]:
+    """The providers of this name that take calls at POST /webhooks/{provider}, with their channels."""
+    channels = [get(name) for name in names()]
+    found = [(channel, one) for channel in channels for one in channel.providers if one.name == provider]
+    return [(channel, one) for channel, one in found if type(one).reply is not Provider.reply]
+
+
 def clear() -> None:
     """Forget what was built; the next call builds anew from the settings."""
     channel_class.cache_clear()

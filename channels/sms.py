@@ -9,4 +9,5 @@ class SmsChannel(Channel):
     name = "SMS"
     address = AddressKind.PHONE
     parts = {"text": "text"}
+    label = "SMS"
     resend_unknown = False  # a second SMS costs money, and annoys

@@ -61,6 +61,9 @@ EVENT_TYPES: tuple[EventType, ...] = (
     EventType(
         name="ORDER_PLACED",
         label="Order placed",
+        topic="Your order",
+        meaning="When we have received your order.",
+        why_mandatory="It is your receipt.",
         channels=("EMAIL", "PUSH", "IN_APP"),
         priority=Priority.NORMAL,
         time_to_live=timedelta(hours=24),
@@ -72,6 +75,8 @@ EVENT_TYPES: tuple[EventType, ...] = (
     EventType(
         name="ORDER_CONFIRMED",
         label="Order confirmed",
+        topic="Your order",
+        meaning="When we have checked your order and begin with it.",
         channels=("EMAIL", "PUSH", "IN_APP"),
         priority=Priority.NORMAL,
         time_to_live=timedelta(hours=12),
@@ -83,6 +88,8 @@ EVENT_TYPES: tuple[EventType, ...] = (
     EventType(
         name="ORDER_PACKED",
         label="Order packed",
+        topic="Delivery",
+        meaning="When your parcel is packed.",
         channels=("PUSH", "IN_APP"),
         priority=Priority.BULK,
         time_to_live=timedelta(hours=6),
@@ -94,6 +101,8 @@ EVENT_TYPES: tuple[EventType, ...] = (
     EventType(
         name="ORDER_SHIPPED",
         label="Order shipped",
+        topic="Delivery",
+        meaning="When your parcel is on its way, with a link to follow it.",
         channels=("EMAIL", "SMS", "PUSH", "IN_APP"),
         priority=Priority.NORMAL,
         time_to_live=timedelta(hours=24),
@@ -105,6 +114,8 @@ EVENT_TYPES: tuple[EventType, ...] = (
     EventType(
         name="ORDER_DELIVERED",
         label="Order delivered",
+        topic="Delivery",
+        meaning="When your parcel has arrived.",
         channels=("EMAIL", "SMS", "PUSH", "IN_APP"),
         priority=Priority.NORMAL,
         time_to_live=timedelta(hours=12),
@@ -115,6 +126,8 @@ EVENT_TYPES: tuple[EventType, ...] = (
     EventType(
         name="ORDER_DELAYED",
         label="Order delayed",
+        topic="Delivery",
+        meaning="When your parcel will be late.",
         channels=("EMAIL", "SMS", "PUSH", "IN_APP"),
         priority=Priority.URGENT,
         time_to_live=timedelta(hours=12),
@@ -125,6 +138,9 @@ EVENT_TYPES: tuple[EventType, ...] = (
     EventType(
         name="ORDER_CANCELLED",
         label="Order cancelled",
+        topic="Your order",
+        meaning="When your order is cancelled.",
+        why_mandatory="You must be able to rely on hearing of it.",
         channels=("EMAIL", "SMS", "PUSH", "IN_APP"),
         priority=Priority.URGENT,
         time_to_live=timedelta(hours=24),

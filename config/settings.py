@@ -65,6 +65,7 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "django_celery_beat",
+    "django_htmx",  # htmx itself, for the customers' pages
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -111,6 +112,7 @@ STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
+LOCALE_PATHS = [BASE_DIR / "config" / "locale"]
 FORMAT_MODULE_PATH = ["config.formats"]
 USE_TZ = True
 SILENCED_SYSTEM_CHECKS = ["auth.W004"]  # `username` is unique among staff; customers have none

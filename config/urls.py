@@ -4,8 +4,12 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from notifier.webhooks import webhook
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),  # whoever opens the bare address is staff
     path("admin/", admin.site.urls),
+    path("", include("notifier.pages.urls")),
+    path("webhooks/<str:provider>", webhook),
     path("", include("notifier.api.urls")),
 ]

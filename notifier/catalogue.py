@@ -66,6 +66,9 @@ class EventType:
     recipient. `schema` is the JSON Schema (2020-12) of the metadata, `sample` metadata that meets it. `fallback`
     gives for a channel that failed for good the channels to try instead, in order. `retries` gives for a channel a
     policy of its own in place of the priority's.
+
+    For the customer's preference page, in English (config/locale translates): `topic` groups types there, `meaning`
+    says when such a message comes, `why_mandatory` why it cannot be turned off.
     """
 
     name: str
@@ -82,6 +85,9 @@ class EventType:
     superseded_from: int | None = None
     fallback: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: DEFAULT_FALLBACK)
     retries: Mapping[str, RetryPolicy] = field(default_factory=dict)
+    topic: str = ""
+    meaning: str = ""
+    why_mandatory: str = ""
 
     def retry_policy(self, channel: str) -> RetryPolicy:
         return self.retries.get(channel) or RETRIES[self.priority]

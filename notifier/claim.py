@@ -17,6 +17,7 @@ from channels.base import BREAKER_OPEN, Channel, Message, Outcome, Permit, Recei
 from channels.errors import MessageRejected, ProviderUnavailable
 from notifier import backoff
 from notifier.catalogue import GONE, event_types
+from notifier.links import NO_LINKS, Links, links
 from notifier.models import Attempt, Delivery
 from notifier.plan import can_stand_in, obstacle, quiet_for
 from notifier.querysets.deliveries import AttemptRow, Candidate, GivenUp, Hold, Postponed, Skip
@@ -181,9 +182,10 @@ def _render(channel: Channel, item: Claimed, tried: set[str], patience: float) -
         item.outcomes = [ProviderUnavailable("this worker does not know the event type", code="UNKNOWN_TYPE")]
         return
     try:
-        parts = render(channel.name, channel.parts, row.event_type, _context(row))
-        addresses = [a for a in recipient.addresses.get(channel.address, ()) if not a.suppressed]
-        item.messages = [_message(item, parts, address, patience) for address in addresses if address.id not in tried]
+        found = _links(channel, row)
+        parts = render(channel.name, channel.parts, row.event_type, _context(row, found))
+        addresses = [a for a in recipient.addresses.get(channel.address, ()) if not a.suppressed and a.id not in tried]
+        item.messages = [_message(item, parts, address, patience, found) for address in addresses]
     except RenderError as error:
         log.error("delivery %s cannot be rendered: %s", row.id, error)
         item.outcomes = [MessageRejected(str(error), code="RENDER")]
@@ -195,7 +197,13 @@ def _render(channel: Channel, item: Claimed, tried: set[str], patience: float) -
             item.outcomes = [MessageRejected("every address has been tried", code="NO_ADDRESS_LEFT")]
 
 
-def _context(row: Candidate) -> MessageContext:
+def _links(channel: Channel, row: Candidate) -> Links:
+    if not channel.links:
+        return NO_LINKS
+    return links(event_types()[row.event_type], channel.name, row.recipient.user_id, row.id)
+
+
+def _context(row: Candidate, found: Links) -> MessageContext:
     return MessageContext(
         order_id=row.order_id,
         metadata=row.metadata,
@@ -203,10 +211,11 @@ def _context(row: Candidate) -> MessageContext:
         locale=row.recipient.locale,
         time_zone=row.recipient.time_zone,
         event_id=str(row.event_id),
+        links=found,
     )
 
 
-def _message(item: Claimed, parts: Mapping[str, str], address: Address, patience: float) -> Message:
+def _message(item: Claimed, parts: Mapping[str, str], address: Address, patience: float, found: Links) -> Message:
     row = item.row
     return Message(
         delivery_id=str(row.id),
@@ -216,6 +225,7 @@ def _message(item: Claimed, parts: Mapping[str, str], address: Address, patience
         address_id=address.id,
         event_type=row.event_type,
         patience=patience,
+        unsubscribe_url=found.unsubscribe,
         data={
             "order_id": row.order_id,
             "event_id": str(row.event_id),

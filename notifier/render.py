@@ -46,6 +46,7 @@ from jinja2.visitor import NodeTransformer
 from markupsafe import Markup, escape
 
 from notifier import formats
+from notifier.links import NO_LINKS, Links
 
 HEADER_PARTS = frozenset({"subject", "title"})  # parts that are one line by their nature
 SPECIAL = re.compile("[&<>\"']")  # what HTML escapes
@@ -67,7 +68,7 @@ class RenderError(ValueError):
 class MessageContext:
     """What a message is about and for whom. `locale` is a language tag (de-AT), `time_zone` an IANA name.
 
-    `recorded_at` is aware.
+    `recorded_at` is aware; `links` are empty where the channel holds none.
     """
 
     order_id: str
@@ -76,6 +77,7 @@ class MessageContext:
     locale: str
     time_zone: str
     event_id: UUID | str
+    links: Links = NO_LINKS
 
 
 def render(channel: str, parts: Mapping[str, str], event_type: str, context: MessageContext) -> dict[str, str]:
@@ -367,6 +369,7 @@ def _variables(context: MessageContext, message_file: str) -> dict[str, Any]:
         "recorded_at": context.recorded_at,
         "event_id": str(context.event_id),
         "time_zone": context.time_zone,
+        "links": context.links,
     }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import time
 from typing import Any
@@ -76,6 +77,34 @@ def set_quiet_hours(user: User, start: time | None, end: time | None) -> None:
     user.quiet_from, user.quiet_until = start, end
     user.validate_constraints()
     user.save(update_fields=["quiet_from", "quiet_until"])
+
+
+PAGE_FIELDS = ("locale", "time_zone", "quiet_from", "quiet_until")
+
+
+def draft(user: User, changes: Mapping[str, str]) -> User:
+    """A checked copy of the person with these of PAGE_FIELDS, as a form sends them; empty quiet hours are none.
+
+    Raises ValidationError, by field.
+    """
+    changed = copy(user)
+    for name, text in changes.items():
+        setattr(changed, name, text or None)
+    changed.clean_fields(exclude={field.name for field in User._meta.fields} - set(PAGE_FIELDS))
+    try:
+        changed.validate_constraints()
+    except ValidationError as error:
+        raise ValidationError({"quiet_until": error.messages}) from error
+    return changed
+
+
+def rechoose(user: User, made: Mapping[tuple[str, str], bool], forgotten: Collection[tuple[str, str]] = ()) -> None:
+    """Make some of a person's choices and forget others, by (event type, channel), all at once."""
+    with transaction.atomic():
+        for event_type, channel in forgotten:
+            Preference.objects.filter(user=user, event_type=event_type, channel=channel).delete()
+        if made:
+            choose(user, made)
 
 
 def choose(user: User, choices: Mapping[tuple[str, str], bool]) -> list[Preference]:

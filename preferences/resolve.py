@@ -167,6 +167,20 @@ def mark_valid(kind: str, addresses: Iterable[str]) -> None:
     ).delete()
 
 
+def opt_out(kind: str, address: str) -> None:
+    """Nothing goes to this address any more, whoever has it. Says so also where it is known to be wrong."""
+    SuppressedAddress.objects.update_or_create(
+        kind=kind, address=_key(address), defaults={"reason": SuppressedAddress.Reason.OPTED_OUT}
+    )
+
+
+def opt_in(kind: str, address: str) -> None:
+    """Its owner took the opt-out back."""
+    SuppressedAddress.objects.filter(
+        kind=kind, address=_key(address), reason=SuppressedAddress.Reason.OPTED_OUT
+    ).delete()
+
+
 def _key(address: str) -> str:
     return address.lower()
 

@@ -1,24 +1,25 @@
-"""Signed tokens by which a customer acts for themselves, without a login: each for one person and one purpose.
+"""Signed tokens by which people act for themselves, without a login: each good for one purpose.
 
-A token holds the person's id, which is no secret, and when it was made. SECRET_KEY signs it; with
+A token shows what it is about, which is no secret, and when it was made. SECRET_KEY signs it; with
 SECRET_KEY_FALLBACKS tokens outlive a change of the key (Django's documentation, "Cryptographic signing", 2026-11-25).
 """
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import timedelta
 from enum import StrEnum
-from uuid import UUID
+from functools import cache
 
+from django.core.signals import setting_changed
 from django.core.signing import BadSignature, SignatureExpired, TimestampSigner
 
 
 class Purpose(StrEnum):
     """What a token is good for. One made for one purpose is none for another."""
 
-    API = "api"  # the shop's app calls with it
-    PAGE = "page"  # the link to the preference page
+    API = "api"  # the shop's app calls with it for a customer
+    USER = "user"  # in a mail's links: the customer's preferences
+    GUEST = "guest"  # in a mail's link: to unsubscribe an address without an account
 
 
 class TokenError(ValueError):
@@ -29,20 +30,29 @@ class TokenError(ValueError):
         self.expired = expired
 
 
-def make(user_id: UUID, purpose: Purpose) -> str:
-    """A token of about 60 characters that may stand in an address."""
-    return _signer(purpose).sign(urlsafe_b64encode(user_id.bytes).rstrip(b"=").decode())
+def make(text: str, purpose: Purpose) -> str:
+    """A token that may stand in an address, 50 characters longer than the text (letters, digits and hyphens)."""
+    return _signer(purpose).sign(text)
 
 
-def read(token: str, purpose: Purpose, lifetime: timedelta) -> UUID:
-    """Whose token it is. Raises TokenError, also for one that was made longer ago than `lifetime`."""
+def read(token: str, purpose: Purpose, lifetime: timedelta | None) -> str:
+    """The text of a token. Raises TokenError, also for one older than `lifetime` (None: it never ends)."""
     try:
-        return UUID(bytes=urlsafe_b64decode(_signer(purpose).unsign(token, max_age=lifetime) + "=="))
+        return _signer(purpose).unsign(token, max_age=lifetime)
     except SignatureExpired as error:
         raise TokenError(expired=True) from error
-    except (BadSignature, ValueError) as error:
+    except BadSignature as error:
         raise TokenError from error
 
 
+@cache
 def _signer(purpose: Purpose) -> TimestampSigner:
-    return TimestampSigner(salt=f"notifier.preferences.tokens.{purpose}")
+    return TimestampSigner(sep=".", salt=f"notifier.{purpose}")
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting in {"SECRET_KEY", "SECRET_KEY_FALLBACKS"}:
+        _signer.cache_clear()
+
+
+setting_changed.connect(_forget)  # only tests change settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
@@ -18,6 +19,7 @@ HELP = "http://sendgrid.com/docs/API_Reference/Web_API_v3/Mail/errors.html"
 PERSONALIZATIONS_LIMIT = 1_000
 CUSTOM_ARGS_LIMIT = 10_000  # bytes
 SUBSTITUTIONS_LIMIT = 10_000  # bytes of tags and values in a personalization; newer documentation says 50,000
+HEADERS_LIMIT = sys.maxsize  # none is documented
 UNVERIFIED = "unverified@"  # a sender that begins so stands for one whose identity was never verified
 NO_PERSONALIZATION = "The personalizations field is required and must have at least one personalization."
 NO_FROM = (
@@ -112,7 +114,7 @@ def _mails(call: Mapping[str, Any], person: Mapping[str, Any], shared: Mapping[s
             subject=fill(text(person, "subject") or text(call, "subject"), tags),
             tags=tags,
             data=arguments,
-            **shared,
+            **{**shared, "headers": {**shared["headers"], **texts(person.get("headers"))}},
         )
         for address in _objects(person.get("to"))
     ]
@@ -174,6 +176,7 @@ def _faults_of_person(field: str, person: Any, has_subject: bool) -> Iterator[tu
         yield "subject", NO_SUBJECT
     yield from _faults_of_texts(field, person, "custom_args", CUSTOM_ARGS_LIMIT)
     yield from _faults_of_texts(field, person, "substitutions", SUBSTITUTIONS_LIMIT)
+    yield from _faults_of_texts(field, person, "headers", HEADERS_LIMIT)
 
 
 def _faults_of_texts(field: str, person: Mapping[str, Any], name: str, limit: int) -> Iterator[tuple[str, str]]:

@@ -22,6 +22,7 @@ from channels.errors import ChannelError, CredentialsRejected, InvalidRecipient,
 from channels.providers import http, options
 from channels.providers.http_provider import Call, HttpProvider
 from channels.providers.mail_merge import MARK, merge
+from channels.providers.unsubscribe import one_click
 
 BATCH = 4  # mails a call: fewer than the calls from which a breaker concludes anything, so that one lost answer is none
 LARGEST_BATCH = 100
@@ -228,7 +229,8 @@ def _person(message: Message, **own: Any) -> dict[str, Any]:
         "attempt": str(message.attempt),
         "event_type": message.event_type,
     }
-    return {"to": [{"email": message.address}], "custom_args": arguments, **own}
+    headers = {"headers": one_click(message.unsubscribe_url)} if message.unsubscribe_url else {}
+    return {"to": [{"email": message.address}], "custom_args": arguments, **headers, **own}
 
 
 def _sharing(message: Message, values: Mapping[str, str]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from channels.errors import (
     RateLimited,
 )
 from channels.providers import http, options
+from channels.providers.unsubscribe import one_click
 
 _TRANSIENT = 400  # RFC 5321, section 4.2.1: 4xx may be tried again, 5xx is for good
 _PERMANENT = 500
@@ -139,6 +140,7 @@ class DjangoEmailProvider(Provider):
                 "Message-ID": f"<{message.delivery_id}@{self._domain}>",
                 "X-Delivery-Id": message.delivery_id,
                 "X-Attempt": str(message.attempt),
+                **one_click(message.unsubscribe_url),
             },
         )
         mail.attach_alternative(message.parts["html"], "text/html")

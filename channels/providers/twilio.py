@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 from urllib.parse import urlencode, urlsplit
 
+from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 from twilio.rest import Client  # type: ignore[import-untyped]
 
 from channels.base import Finding, Inquiry, Message, Receipt
@@ -24,6 +25,7 @@ from channels.errors import (
     ProviderUnavailable,
     RateLimited,
 )
+from channels.inbound import ForgedRequestError, Reply, Request, Wish
 from channels.providers import http, options
 from channels.providers.http_provider import HttpProvider
 
@@ -78,6 +80,11 @@ CODES: Mapping[str, type[ChannelError]] = {
     "21617": MessageRejected,  # longer than 1,600 characters
 }
 
+# Whole messages, in any case, that opt out and in: https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out and
+# https://help.twilio.com/articles/223134027 (as known on 2026-11-25). Twilio answers them, and blocks by itself.
+STOP_WORDS = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT"})
+START_WORDS = frozenset({"START", "YES", "UNSTOP"})
+
 # How the list of messages is read, see TwilioProvider.ask
 PAGE_SIZE = 100  # messages; Twilio gives 50 unless asked, and 1,000 at most
 PAGES = 5  # to one number since the inquiry's `since`: more were never sent to a person
@@ -109,6 +116,7 @@ class TwilioProvider(HttpProvider):
         auth_token = options.text(self.name, "auth_token", auth_token)
         sender = options.text(self.name, "sender", sender)
         self._sender_id = sender
+        self._validator = RequestValidator(auth_token)
         self._public_url = options.url(self.name, "public_url", public_url) if public_url else ""
         self._messages = Client(account_sid, auth_token, http_client=_Draft()).messages
         blank = {"to": "", "body": "", "messaging_service_sid" if sender.startswith("MG") else "from_": sender}
@@ -122,6 +130,21 @@ class TwilioProvider(HttpProvider):
         if self._public_url:
             form["StatusCallback"] = self._callback(message)
         return replace(self._creation, body=urlencode(form).encode())
+
+    def reply(self, request: Request) -> Reply | None:
+        """What an incoming SMS asks for, if anything. With Advanced Opt-Out Twilio says so itself (OptOutType).
+
+        Raises ForgedRequestError unless the call is signed by our auth token
+        (https://www.twilio.com/docs/usage/security, as known on 2026-11-25).
+        """
+        signature = request.headers.get("X-Twilio-Signature", "")
+        if not self._validator.validate(request.url, dict(request.form), signature):
+            raise ForgedRequestError(self.name)
+        said = request.form.get("OptOutType") or request.form.get("Body", "").strip().upper()
+        address = request.form.get("From", "")
+        if said in STOP_WORDS:
+            return Reply(address, Wish.STOP)
+        return Reply(address, Wish.START) if said in START_WORDS else None
 
     def _draft(self, method: str, **arguments: Any) -> dict[str, Any]:
         """The call that a method of the SDK's messages would make."""

@@ -66,7 +66,7 @@ class CustomerAuthentication(BaseAuthentication):
         if token is None:
             return None
         try:
-            customer = Customer(tokens.read(token, Purpose.API, settings.CUSTOMER_TOKEN_LIFETIME))
+            customer = Customer(UUID(tokens.read(token, Purpose.API, settings.CUSTOMER_TOKEN_LIFETIME)))
         except TokenError as error:
             raise AuthenticationFailed(f"{str(error).capitalize()}; the shop makes new ones.") from error
         return customer, customer

@@ -143,7 +143,7 @@ class TokenView(APIView):
         """For the shop's own pages and apps: `Authorization: Bearer TOKEN` reads and sets this person's preferences
         and reads their inbox, and nothing else. It cannot be called back; it ends soon."""
         known_user(user_id)
-        token = tokens.make(user_id, Purpose.API)
+        token = tokens.make(str(user_id), Purpose.API)
         expires_at = timezone.now() + settings.CUSTOMER_TOKEN_LIFETIME
         return Response(TokenAnswer({"token": token, "expires_at": expires_at}).data, status.HTTP_201_CREATED)
 

@@ -32,7 +32,7 @@ class Self:
 
 @pytest.fixture
 def herself(ada: User) -> Self:
-    return Self(tokens.make(ada.id, Purpose.API))
+    return Self(tokens.make(str(ada.id), Purpose.API))
 
 
 @pytest.fixture
@@ -118,13 +118,13 @@ def test_what_is_no_token_is_refused(ada: User, spoil: str) -> None:
 
 
 def test_a_token_is_for_one_purpose_and_survives_a_change_of_the_key(ada: User, settings: Settings) -> None:
-    link = tokens.make(ada.id, Purpose.PAGE)
+    link = tokens.make(str(ada.id), Purpose.USER)
     assert Self(link)("GET", f"{PREFERENCES}?userId={ada.id}").status == 401
     with pytest.raises(TokenError):
-        tokens.read(link[:-1] + ("A" if link[-1] != "A" else "B"), Purpose.PAGE, timedelta(days=1))
+        tokens.read(link[:-1] + ("A" if link[-1] != "A" else "B"), Purpose.USER, timedelta(days=1))
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another"
-    assert tokens.read(link, Purpose.PAGE, timedelta(days=1)) == ada.id
+    assert tokens.read(link, Purpose.USER, timedelta(days=1)) == str(ada.id)
 
 
 def test_quiet_hours_are_set_read_and_ended(api: Caller, herself: Self, ada: User) -> None:

@@ -89,6 +89,7 @@ def _variables(context: MessageContext, file: str) -> dict[str, Any]:
         "language": language,
         "locale": context.locale if same else language,
         "time_zone": context.time_zone,
+        "links": context.links,
     }
 
 

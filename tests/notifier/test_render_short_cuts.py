@@ -15,11 +15,13 @@ from pytest_django import Settings
 
 from notifier import formats
 from notifier.catalogue import event_types
+from notifier.links import Links
 from notifier.render import MessageContext, RenderError, render
 
 from .plain_render import FILTERS, plain_render
 from .test_render import FULL, ODD, PARTS
 
+LINKS = Links("https://shop.example/preferences/T", "https://shop.example/unsubscribe/T")
 MESSAGES = [(name, channel) for name, event_type in event_types().items() for channel in event_type.reachable_channels]
 SHOPS: tuple[Mapping[str, str], ...] = (
     {},
@@ -113,7 +115,7 @@ class TestTheCatalogue:
         for metadata in (sample, FULL, {}, *({**sample, **odd} for odd in ODD)):
             for locale in ("en", "de-AT"):
                 assert_same(
-                    channel, event_type, MessageContext("A & <1>", metadata, at, locale, "Europe/Berlin", "0193")
+                    channel, event_type, MessageContext("A & <1>", metadata, at, locale, "Europe/Berlin", "0193", LINKS)
                 )
 
     @given(message=st.sampled_from(MESSAGES), context=CONTEXTS)

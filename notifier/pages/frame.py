@@ -1,0 +1,35 @@
+"""What all pages for customers share: their language, their headers, and what stands there when a link is no good."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import render
+from django.utils import translation
+
+
+def language_of(locale: str) -> str:
+    """The language among settings.LOCALES in which somebody with this locale reads."""
+    language = locale.partition("-")[0]
+    return language if language in settings.LOCALES else settings.DEFAULT_LOCALE
+
+
+def framed(answer: HttpResponseBase) -> HttpResponseBase:
+    """The address holds a token: no other site gets it as a referrer, and no search engine keeps it."""
+    answer["Referrer-Policy"] = "no-referrer"
+    answer["X-Robots-Tag"] = "noindex, nofollow"
+    return answer
+
+
+def dead_link(request: HttpRequest) -> HttpResponseBase:
+    """404, in the browser's language: who has no good link is told nothing of anybody."""
+    with translation.override(language_of(translation.get_language_from_request(request))):
+        return framed(render(request, "notifier/pages/dead_link.html", {"shop": settings.SHOP}, status=404))
+
+
+def masked(address: str) -> str:
+    """Enough to know one's own address by: a•••@shop.example, +49•••78. Empty for none."""
+    if not address:
+        return ""
+    name, at, domain = address.rpartition("@")
+    return f"{name[:1]}•••{at}{domain}" if at else f"{address[:3]}•••{address[-2:]}"
