@@ -1,4 +1,13 @@
-"""Settings of the REST framework and of its OpenAPI schema."""
+"""Settings of the REST framework and of its OpenAPI schema, and how often callers may ask."""
+
+from config.environment import rate
+
+#: Requests in a time; "" is no limit (notifier/api/throttle.py).
+API_RATES = {
+    "key": rate("NOTIFIER_KEY_RATE", "60000/minute"),  # four times what one web process answers
+    "address": rate("NOTIFIER_ADDRESS_RATE", "60/minute"),  # without a valid key; also a customer's
+    "recipient": rate("NOTIFIER_RECIPIENT_RATE", "6000/minute"),  # triggers for one user or guest: no shop has so many
+}
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -10,8 +19,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["notifier.api.parsers.BoundedJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "notifier.api.errors.handle",
-    "DEFAULT_THROTTLE_CLASSES": ["notifier.api.auth.KeyThrottle"],
-    "DEFAULT_THROTTLE_RATES": {"api_key": None},  # e.g. "6000/min"; None = no limit
+    "DEFAULT_THROTTLE_CLASSES": ["notifier.api.auth.CallerThrottle"],
     "UNAUTHENTICATED_USER": None,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import environ
+import limits
 
 from config import embedded_servers
 
@@ -41,6 +42,20 @@ def number(name: str, default: int, *, least: int = 0) -> int:
     value = text(name, str(default))
     found = int(value) if value.isdecimal() else refuse(f"{name}={value!r} is not a whole number.")
     return found if found >= least else refuse(f"{name}={value!r} is too small; use {least} or more.")
+
+
+def rate(name: str, default: str) -> str:
+    """How often in a time, as "60/minute"; "" for 0, which is no limit."""
+    value = text(name, default)
+    if value == "0":
+        return ""
+    try:
+        single = len(limits.parse_many(value)) == 1
+    except ValueError:
+        single = False
+    if not single:
+        refuse(f"{name}={value!r} is no rate; write it as 60/minute (or second, hour, day), or 0 for no limit.")
+    return value
 
 
 def all_or_none(*names: str) -> bool:

@@ -18,12 +18,13 @@ from config.admin_settings import (
     AXES_VERBOSE,
     UNFOLD,
 )
-from config.api_settings import REST_FRAMEWORK, SPECTACULAR_SETTINGS
+from config.api_settings import API_RATES, REST_FRAMEWORK, SPECTACULAR_SETTINGS
 from config.celery_settings import celery_settings, transport_options
 from config.environment import flag, number, required, servers, text
 from config.providers import channels_from_environment
 
 __all__ = [
+    "API_RATES",
     "AXES_COOLOFF_TIME",
     "AXES_DISABLE_ACCESS_LOG",
     "AXES_ENABLE_ADMIN",

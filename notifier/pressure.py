@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 import redis
 from django.conf import settings
 
-from notifier.doorbell import client
+from notifier.quick_redis import client
 
 log = logging.getLogger(__name__)
 

@@ -22,12 +22,12 @@ from channels import registry
 from channels.errors import ProviderUnavailable
 from notifier import deliver as delivering
 from notifier import dispatch as dispatching
-from notifier import doorbell, failpoints, liveness, pressure, retention, sweep
+from notifier import doorbell, failpoints, liveness, pressure, quick_redis, retention, sweep
 from notifier import settle as settling
 from notifier.dispatch import Lane, Round
 from notifier.models import DeadLetter
 from notifier.querysets.sql import storable
-from notifier.record import InvalidTrigger, Recorded, Trigger, TriggerError, parse, record_many
+from notifier.record import SIZE_LIMIT, InvalidTrigger, Recorded, Trigger, TriggerError, check_size, parse, record_many
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def ring() -> None:
         with pools.producers[_doorbell_connection()].acquire(block=True, timeout=PUBLISH_PATIENCE) as producer:
             dispatch.apply_async(producer=producer, retry=False)
     except (BrokerError, OSError, ConnectionError, TimeoutError) as error:
-        doorbell.rest(error)
+        quick_redis.rest(error)
 
 
 @cache
@@ -133,6 +133,7 @@ def _take(task: Task[Any, Any], bodies: Sequence[Any]) -> None:
 
 def _parsed(body: object) -> Trigger | TriggerError:
     try:
+        check_size(body)
         return parse(body)
     except TriggerError as error:
         return error
@@ -158,8 +159,16 @@ def _bury(body: Any, error: TriggerError) -> None:
         event_type=storable(str(body.get("eventType")), 64) if isinstance(body, Mapping) else "",
         cause=cause,
         last_error=storable(f"{error} {problems}", 500),
-        payload=json.dumps(body, default=str).encode(),  # orjson refuses some of what is refused
+        payload=_payload(body),
     )
+
+
+def _payload(body: Any) -> bytes:
+    """What is kept of a refused trigger: of one that is too large its beginning, and nothing of one too deep."""
+    try:
+        return json.dumps(body, default=str).encode()[:SIZE_LIMIT]  # orjson refuses some of what is refused
+    except RecursionError:
+        return b""
 
 
 @shared_task(name="notifier.dispatch")

@@ -15,9 +15,9 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
-from rest_framework.settings import api_settings
-from rest_framework.throttling import SimpleRateThrottle
+from rest_framework.throttling import BaseThrottle
 
+from notifier.api import throttle
 from notifier.api.errors import forbidden
 from notifier.models import ApiKey
 from preferences import tokens
@@ -40,8 +40,10 @@ class ApiKeyAuthentication(BaseAuthentication):
             return None
         row = ApiKey.find(key)
         if row is None:
+            throttle.without_a_key(request)
             raise AuthenticationFailed("This API key is unknown, expired or revoked.")
         if not row.may_come_from(request.META.get("REMOTE_ADDR", "")):
+            throttle.without_a_key(request)
             raise PermissionDenied("This API key may not be used from this address.")
         _note_use(row)
         return row, row
@@ -68,6 +70,7 @@ class CustomerAuthentication(BaseAuthentication):
         try:
             customer = Customer(UUID(tokens.read(token, Purpose.API, settings.CUSTOMER_TOKEN_LIFETIME)))
         except TokenError as error:
+            throttle.without_a_key(request)
             raise AuthenticationFailed(f"{str(error).capitalize()}; the shop makes new ones.") from error
         return customer, customer
 
@@ -106,6 +109,7 @@ class HasScope(BasePermission):
                 raise PermissionDenied("This takes an API key, not a customer's token.")
             return True
         if not isinstance(request.auth, ApiKey):
+            throttle.without_a_key(request)
             return False
         scope = getattr(view, "required_scopes", {}).get(method)
         # a method that the view does not have is answered by 405; one that forgot its scope by 403
@@ -114,14 +118,21 @@ class HasScope(BasePermission):
         return True
 
 
-class KeyThrottle(SimpleRateThrottle):
-    """At most THROTTLE_RATES["api_key"] requests a key, counted in Django's cache."""
+class CallerThrottle(BaseThrottle):
+    """Counts a request by its key; by its customer, or its address where the view asks for no key, as pages do."""
 
-    scope = "api_key"
+    _wait: float | None = None
 
-    def get_rate(self) -> str | None:
-        rates: dict[str, str | None] = api_settings.DEFAULT_THROTTLE_RATES  # type: ignore[assignment] # text, not numbers
-        return rates[self.scope]
+    def allow_request(self, request: Request, view: APIView) -> bool:  # noqa: ARG002 - REST framework's signature
+        match request.auth:
+            case ApiKey() as key:
+                counts = [throttle.by_key(key)]
+            case Customer(user_id):  # many may be behind one address
+                counts = [throttle.Count("address", str(user_id))]
+            case _:
+                counts = throttle.by_address(request.META.get("REMOTE_ADDR", ""))
+        self._wait = next((grant.wait for grant in throttle.take(counts) if not grant.granted), None)
+        return self._wait is None
 
-    def get_cache_key(self, request: Request, view: APIView) -> str | None:  # noqa: ARG002
-        return f"throttle:{request.auth.pk}" if isinstance(request.auth, ApiKey) else None
+    def wait(self) -> float | None:
+        return self._wait

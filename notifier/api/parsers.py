@@ -11,8 +11,8 @@ from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 
 from notifier.api.errors import ApiError
+from notifier.record import SIZE_LIMIT
 
-BODY_LIMIT = 64 * 1024  # bytes
 BULK_BODY_LIMIT = 4 * 1024 * 1024  # bytes; views that take many raise `body_limit` to it
 
 
@@ -27,13 +27,15 @@ class BoundedJSONParser(BaseParser):
         media_type: str | None = None,  # noqa: ARG002 - REST framework's signature
         parser_context: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        limit = getattr((parser_context or {}).get("view"), "body_limit", BODY_LIMIT)
+        limit = getattr((parser_context or {}).get("view"), "body_limit", SIZE_LIMIT)
         raw = stream.read(limit + 1)
         if len(raw) > limit:
-            raise too_large(limit)
+            raise _too_large(limit)
         try:
             body = orjson.loads(raw)
         except orjson.JSONDecodeError as error:
+            if "depth limit" in str(error):
+                raise _too_deep() from error
             raise ParseError(f"The body is not JSON: {error}") from error
         if not isinstance(body, dict):
             raise ParseError("The body must be a JSON object.")
@@ -42,17 +44,25 @@ class BoundedJSONParser(BaseParser):
         return body
 
 
-def too_large(limit: int) -> ApiError:
+def _too_deep() -> ApiError:
+    message = "The body has too many objects and lists within each other."
+    return ApiError(status.HTTP_400_BAD_REQUEST, "TOO_DEEP", message)
+
+
+def _too_large(limit: int) -> ApiError:
     message = f"The body is larger than {limit // 1024} KiB."
     return ApiError(status.HTTP_413_REQUEST_ENTITY_TOO_LARGE, "TOO_LARGE", message)
 
 
-def _holds_nul(value: Any) -> bool:
-    match value:
-        case str():
-            return "\0" in value
-        case dict():
-            return any(_holds_nul(key) or _holds_nul(item) for key, item in value.items())
-        case list():
-            return any(_holds_nul(item) for item in value)
+def _holds_nul(body: Any) -> bool:
+    """Without recursion: a body may be deeper than Python's stack."""
+    left = [body]
+    while left:
+        match left.pop():
+            case str() as text if "\0" in text:
+                return True
+            case dict() as found:
+                left += [*found, *found.values()]
+            case list() as found:
+                left += found
     return False

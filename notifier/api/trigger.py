@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import orjson
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, status
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from notifier import tasks
+from notifier.api import throttle
 from notifier.api.docs import errors, example
 from notifier.api.errors import ApiError, invalid
-from notifier.api.parsers import BODY_LIMIT, BULK_BODY_LIMIT, too_large
+from notifier.api.parsers import BULK_BODY_LIMIT
 from notifier.api.serializers import Body
+from notifier.api.throttle import Count, Grant
 from notifier.catalogue import Audience
 from notifier.models import ApiKey
-from notifier.record import KeyConflict, Recorded, Trigger, TriggerError, UnknownUser, parse, record, record_many
+from notifier.record import (
+    KeyConflict,
+    Recorded,
+    Trigger,
+    TriggerError,
+    UnknownUser,
+    check_size,
+    parse,
+    record,
+    record_many,
+)
 
 BULK_LIMIT = 1000  # events
 
@@ -74,6 +88,7 @@ class BulkAnswer(Body):
 
 class TriggerView(APIView):
     required_scopes: ClassVar = {"POST": "trigger"}
+    throttle_classes = ()  # the key is counted together with the recipient
 
     @extend_schema(
         tags=["Triggers"],
@@ -94,11 +109,13 @@ class TriggerView(APIView):
     )  # fmt: skip
     def post(self, request: Request) -> Response:
         """202 once the event is recorded for good; 200 with the same eventId when this trigger came before."""
+        caller = _caller(request)
+        trigger = _parsed(_body(request), caller, request.headers.get("Idempotency-Key"))
+        _throttle(caller, trigger)
+        if isinstance(trigger, ApiError):
+            raise trigger
         try:
-            trigger = parse(request.data, idempotency_key=request.headers.get("Idempotency-Key"))
-            if refusal := _forbidden(_caller(request), trigger):
-                raise refusal
-            recorded = record(trigger, _caller(request).source)
+            recorded = record(trigger, caller.source)
         except TriggerError as error:
             raise _refusal(error) from error
         tasks.ring()
@@ -128,7 +145,7 @@ class BulkTriggerView(APIView):
     def post(self, request: Request) -> Response:
         """One result an event, in the order given. A refused one does not stop the others."""
         caller = _caller(request)
-        parsed = [_parsed(body, caller) for body in _events(request.data)]
+        parsed = _without_too_frequent([_parsed(body, caller, measured=False) for body in _events(request.data)])
         accepted = [trigger for trigger in parsed if isinstance(trigger, Trigger)]
         outcomes = iter(record_many(accepted, caller.source))
         results = [_result(trigger, outcomes) for trigger in parsed]
@@ -140,6 +157,51 @@ class BulkTriggerView(APIView):
 def _caller(request: Request) -> ApiKey:
     assert isinstance(request.auth, ApiKey)  # noqa: S101 - HasScope let nobody else through
     return request.auth
+
+
+def _body(request: Request) -> Any:
+    """The body; one that cannot be read counts against its key all the same."""
+    try:
+        return request.data
+    except (APIException, ApiError):
+        _throttle(_caller(request))
+        raise
+
+
+def _throttle(caller: ApiKey, trigger: Trigger | ApiError | None = None) -> None:
+    """Count a request by its key and, where it is a trigger, by its recipient. Raises ApiError, 429."""
+    counts = [throttle.by_key(caller)]
+    if isinstance(trigger, Trigger) and trigger.recipient_key:
+        counts.append(Count("recipient", trigger.recipient_key))
+    of_key, *of_recipient = throttle.take(counts)
+    if not of_key.granted:
+        raise _too_often("with this API key", of_key)
+    if isinstance(trigger, Trigger) and not all(grant.granted for grant in of_recipient):
+        raise _too_often_for(trigger, of_recipient[0])
+
+
+def _too_often(by_whom: str, grant: Grant, *fields: str) -> ApiError:
+    message = f"Too many requests {by_whom} ({grant.rate}). Try again in {math.ceil(grant.wait)} s."
+    named = dict.fromkeys(fields, message)
+    return ApiError(status.HTTP_429_TOO_MANY_REQUESTS, "RATE_LIMITED", message, named, retry_after=grant.wait)
+
+
+def _too_often_for(trigger: Trigger, grant: Grant) -> ApiError:
+    return _too_often("for this recipient", grant, "userId" if trigger.user_id else "recipient")
+
+
+def _without_too_frequent(parsed: Sequence[Trigger | ApiError]) -> list[Trigger | ApiError]:
+    """Count the recipients; of those that are named too often the first triggers stay."""
+    counted = [trigger for trigger in parsed if isinstance(trigger, Trigger) and trigger.recipient_key]
+    wanted = Counter(trigger.recipient_key for trigger in counted)
+    grants = dict(zip(wanted, throttle.take([Count("recipient", *named) for named in wanted.items()]), strict=True))
+    left = {name: grant.granted for name, grant in grants.items()}
+    refused = {}
+    for trigger in counted:
+        left[trigger.recipient_key] -= 1
+        if left[trigger.recipient_key] < 0:
+            refused[id(trigger)] = _too_often_for(trigger, grants[trigger.recipient_key])
+    return [refused.get(id(found), found) for found in parsed]
 
 
 def _forbidden(caller: ApiKey, trigger: Trigger) -> ApiError | None:
@@ -157,7 +219,7 @@ _STATUSES: dict[type[TriggerError], int] = {
 
 
 def _refusal(error: TriggerError) -> ApiError:
-    http_status = _STATUSES.get(type(error), status.HTTP_400_BAD_REQUEST)
+    http_status = _STATUSES.get(type(error), status.HTTP_400_BAD_REQUEST)  # too large was found by the bytes before
     return ApiError(http_status, error.code, str(error), error.fields)
 
 
@@ -176,11 +238,11 @@ def _events(body: Any) -> list[Any]:
     return events
 
 
-def _parsed(body: object, caller: ApiKey) -> Trigger | ApiError:
-    if len(orjson.dumps(body)) > BODY_LIMIT:
-        return too_large(BODY_LIMIT)
+def _parsed(body: object, caller: ApiKey, key: str | None = None, *, measured: bool = True) -> Trigger | ApiError:
     try:
-        trigger = parse(body)
+        if not measured:
+            check_size(body)
+        trigger = parse(body, idempotency_key=key)
     except TriggerError as error:
         return _refusal(error)
     return _forbidden(caller, trigger) or trigger

@@ -10,7 +10,6 @@ from django.core.management import CommandError, call_command
 from django.http import HttpResponseServerError
 from django.test import Client, RequestFactory
 from django.utils import timezone
-from pytest_django.fixtures import Settings
 from rest_framework.views import APIView
 
 from notifier.api import urls
@@ -88,16 +87,6 @@ def test_the_use_of_a_key_is_noted_once_a_minute(api: Caller) -> None:
 
     assert first is not None
     assert ApiKey.objects.get().last_used_at == first
-
-
-def test_a_key_over_its_limit_is_told_to_wait(api: Caller, settings: Settings) -> None:
-    settings.REST_FRAMEWORK = settings.REST_FRAMEWORK | {"DEFAULT_THROTTLE_RATES": {"api_key": "1/min"}}
-
-    answers = [api("GET", "/notifications/dead-letters") for _ in range(2)]
-
-    assert [answer.status for answer in answers] == [200, 429]
-    assert answers[1].code == "RATE_LIMITED"
-    assert 1 <= int(answers[1].headers["Retry-After"]) <= 60
 
 
 def test_another_method_or_address_is_answered_in_json(api: Caller) -> None:

@@ -199,6 +199,7 @@ def test_text_that_only_looks_like_a_nul_is_kept(api: Caller, ada: User) -> None
 
 def test_a_body_over_64_kib_is_refused(api: Caller, ada: User) -> None:
     body = shipped(ada)
+    body["metadata"]["notes"] = ["x" * 9000] * 7
     body["metadata"]["note"] = "x" * (64 * 1024 - len(orjson.dumps(body)) - len(b',"note":""'))
     assert len(orjson.dumps(body)) == 64 * 1024
 
@@ -208,6 +209,53 @@ def test_a_body_over_64_kib_is_refused(api: Caller, ada: User) -> None:
 
     assert (answer.status, answer.code) == (413, "TOO_LARGE")
     assert NotificationEvent.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "field"),
+    [
+        ({"note": "x" * 10_001}, "TEXT_TOO_LONG", "metadata.note"),
+        ({"items": [{"name": "x", "note": "x" * 10_001}]}, "TEXT_TOO_LONG", "metadata.items.0.note"),
+        ({"x" * 101: 1}, "TEXT_TOO_LONG", "metadata"),
+        ({f"k{number}": 1 for number in range(99)}, "TOO_MANY_KEYS", "metadata"),
+        ({"deep": [[[[[[[[]]]]]]]]}, "TOO_DEEP", "metadata.deep.0.0.0.0.0.0.0"),
+    ],
+    ids=["text", "text within", "name", "keys", "depth"],
+)
+@pytest.mark.parametrize("bulk", [False, True])
+def test_metadata_has_bounds_each_with_its_name(
+    api: Caller, ada: User, more: dict[str, Any], code: str, field: str, bulk: bool
+) -> None:
+    body = shipped(ada)
+    body["metadata"] |= more
+    answer = api("POST", BULK if bulk else TRIGGER, {"events": [body]} if bulk else body)
+
+    error = answer.body["results"][0]["error"] if bulk else answer.body["error"]
+    assert (answer.status, error["code"]) == (202 if bulk else 400, code)
+    assert list(error["fields"]) == [field]
+    assert NotificationEvent.objects.count() == 0
+
+
+def test_metadata_up_to_its_bounds_is_taken(api: Caller, ada: User) -> None:
+    body = shipped(ada)
+    most = {f"k{number}": "x" for number in range(94)} | {"x" * 100: 1, "deep": [[[[[[[]]]]]]]}
+    body["metadata"] |= most | {"note": "x" * 10_000, "items": [{"name": "x"}] * 200}
+
+    assert api("POST", TRIGGER, body).status == 202
+    assert NotificationEvent.objects.get().metadata == body["metadata"]
+
+
+@pytest.mark.parametrize("depth", [100, 300, 1000, 1024, 20_000])
+@pytest.mark.parametrize("field", ["metadata", "recipient", "eventType", "surprise"])
+def test_no_depth_breaks_anything(api: Caller, ada: User, depth: int, field: str) -> None:
+    deep = b"[" * depth + b'"\\u0000"' + b"]" * depth
+    raw = b'{"eventType": "ORDER_PLACED", "userId": "%s", "%s": %s}' % (str(ada.id).encode(), field.encode(), deep)
+
+    for path, body in ((TRIGGER, raw), (BULK, b'{"events": [' + raw + b"]}")):
+        answer = api("POST", path, raw=body)
+        assert answer.status in {400, 202}
+        assert NotificationEvent.objects.count() == 0
+    assert api("PUT", "/notifications/preferences", raw=raw).status == 400
 
 
 def test_only_json_is_read(api: Caller) -> None:

@@ -9,7 +9,7 @@ import redis
 from django.conf import settings as django_settings
 from pytest_django.fixtures import Settings
 
-from notifier import doorbell, pressure, tasks
+from notifier import pressure, quick_redis, tasks
 from notifier.dispatch import Lane, dispatch
 from notifier.models import Delivery, NotificationEvent
 from preferences.models import User
@@ -117,14 +117,14 @@ def test_urgent_ones_have_a_queue_of_their_own(client: redis.Redis, customer: Cu
 
 def test_redis_away_counts_as_full(settings: Settings, customer: Customer) -> None:
     engine.trigger("ORDER_PLACED", customer().id)
-    doorbell.client.cache_clear()
+    quick_redis.forget()
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     try:
         assert pressure.full(["email"]) == {"email": 0.0}
         pressure.hold(Lane.STANDARD.name)
         assert not pressure.relieved(LANES)
     finally:
-        doorbell.client.cache_clear()
+        quick_redis.forget()
 
 
 def test_what_is_being_sent_is_not_held_back(customer: Customer) -> None:

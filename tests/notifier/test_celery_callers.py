@@ -71,6 +71,31 @@ def test_a_bad_one_is_kept_and_stops_no_other(bad: Any) -> None:
     assert b"ORDER_PLACED" in letter.payload or b"NO_SUCH" in letter.payload
 
 
+def nested(depth: int) -> list[Any]:
+    deep: list[Any] = []
+    for _ in range(depth):
+        deep = [deep]
+    return deep
+
+
+@pytest.mark.parametrize(
+    ("note", "cause", "kept"),
+    [
+        (["x" * 9000] * 8, "TOO_LARGE", 64 * 1024),
+        ("x" * 10_001, "TEXT_TOO_LONG", 10_000),
+        (nested(10), "TOO_DEEP", 100),
+        (nested(5000), "INVALID_TRIGGER", 0),
+    ],
+    ids=["size", "text", "depth", "great depth"],
+)
+def test_one_beyond_the_bounds_is_kept_with_its_cause(note: Any, cause: str, kept: int) -> None:
+    many([{**PLACED, **GUEST}, {**PLACED, **GUEST, "metadata": {"orderId": "ORD1", "note": note}}])
+    letter = DeadLetter.objects.get()
+    assert letter.cause == cause
+    assert kept <= len(letter.payload or b"") <= 64 * 1024
+    assert NotificationEvent.objects.count() == 1
+
+
 @pytest.mark.parametrize("events", [None, "ORDER_PLACED", {}])
 def test_what_is_no_list_is_kept(events: Any) -> None:
     many(events)

@@ -1,0 +1,125 @@
+"""How often a key, an address and a recipient may ask: counted over all web processes, in Redis.
+
+The rates are settings.API_RATES; a window begins with its first request. Redis away counts nobody and refuses nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import redis
+from django.conf import settings
+from django.core.signals import setting_changed
+from limits import parse
+from rest_framework.exceptions import Throttled
+from rest_framework.request import Request
+
+from notifier import quick_redis
+from notifier.models import ApiKey
+
+#: All counts of a request in one round trip: `limits` has a script for one. It gives how many of each may pass, and
+#: the milliseconds until more may.
+SCRIPT = """
+local grants = {}
+for i, key in ipairs(KEYS) do
+    local cost, limit = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1])
+    local count = redis.call('INCRBY', key, cost)
+    if count == cost then redis.call('EXPIRE', key, ARGV[3 * i]) end
+    grants[2 * i - 1] = math.max(0, math.min(cost, limit - count + cost))
+    grants[2 * i] = count > limit and redis.call('PTTL', key) or 0
+end
+return grants
+"""
+NETWORK_V6 = 64  # bits: who has one IPv6 address usually has all of such a network
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """`cost` requests by or for `name`. `kind` is a key of settings.API_RATES: "key", "address" or "recipient"."""
+
+    kind: str
+    name: str
+    cost: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """How many of a Count may pass, and where not all: the seconds until more may, and the rate as people read it."""
+
+    granted: int
+    wait: float = 0.0
+    rate: str = ""
+
+
+def take(counts: Sequence[Count]) -> list[Grant]:
+    """Count these; one grant each, in their order. At most one round trip, of 0.3 s at most; Redis away grants all."""
+    limited = [(index, count, limit) for index, count in enumerate(counts) if (limit := _limit(count.kind))]
+    grants = [Grant(count.cost) for count in counts]
+    if not limited:
+        return grants
+    keys = [limit.prefix + count.name for _, count, limit in limited]
+    arguments = [number for _, count, limit in limited for number in (count.cost, limit.amount, limit.seconds)]
+    found: list[int] = quick_redis.ask(lambda client: _script(client)(keys, arguments, client)) or []
+    for (index, _, limit), granted, wait in zip(limited, found[::2], found[1::2], strict=False):  # none: Redis is away
+        if wait:
+            grants[index] = Grant(granted, wait / 1000, limit.text)
+    return grants
+
+
+def by_address(address: str) -> list[Count]:
+    """An address as the web server names its peer, to be counted; a unix socket has none."""
+    try:
+        peer = ip_address(address)
+    except ValueError:
+        return []
+    peer = getattr(peer, "ipv4_mapped", None) or peer
+    return [Count("address", str(peer if peer.version == 4 else ip_network((peer, NETWORK_V6), strict=False)))]
+
+
+def without_a_key(request: Request) -> None:
+    """Count a request that showed no key that is valid here. Raises Throttled where its address does so too often."""
+    for grant in take(by_address(request.META.get("REMOTE_ADDR", ""))):
+        if not grant.granted:
+            raise Throttled(grant.wait, f"Too many requests without a valid key ({grant.rate}).")
+
+
+def by_key(key: ApiKey) -> Count:
+    return Count("key", str(key.pk))
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """At most `amount` in `seconds`."""
+
+    prefix: str
+    amount: int
+    seconds: int
+    text: str
+
+
+@cache
+def _limit(kind: str) -> _Limit | None:
+    rate: str = settings.API_RATES[kind]
+    if not rate:
+        return None
+    item = parse(rate)
+    # with the rate in the key a new rate begins anew
+    prefix = f"notifier:limit:{kind}:{item.amount}/{item.get_expiry()}:"
+    return _Limit(prefix, item.amount, item.get_expiry(), rate)
+
+
+@cache
+def _script(client: redis.Redis) -> Any:
+    return client.register_script(SCRIPT)
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting == "API_RATES":
+        _limit.cache_clear()
+
+
+setting_changed.connect(_forget)  # only tests change settings
