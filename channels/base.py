@@ -7,11 +7,12 @@ import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from channels.errors import ChannelError, ProviderUnavailable, RateLimited
+from channels.budget import Budget, Share
+from channels.errors import ChannelError, OutcomeUnknown, ProviderUnavailable, RateLimited
 
 if TYPE_CHECKING:
     from channels.gate import Gate
@@ -70,8 +71,8 @@ Outcome: TypeAlias = Receipt | ChannelError
 class Permit:
     """Leave to hand over `granted` messages now. With less than was wanted, asking again pays after `wait` seconds.
 
-    `reason` says why not all were granted: "breaker open", "rate limit", "asked to wait" or "provider busy". `trial`:
-    the provider is tried again after it failed, and what fails now costs a message none of its tries.
+    `reason` says why not all were granted: "breaker open", "rate limit", "asked to wait", "provider busy" or "daily SMS
+    budget". `trial`: the provider is tried again after it failed, and what fails now costs a message none of its tries.
     """
 
     granted: int
@@ -137,6 +138,8 @@ class Channel:
     label: ClassVar[str] = ""
     resend_unknown: ClassVar[bool] = True  # what may have gone out already: send again (True), or give up (False)
 
+    budget: Budget | None = None  # of messages a day; the registry sets it
+
     def __init__(self, providers: Sequence[Provider]) -> None:
         self.providers = tuple(providers)
         self._last = _Last()
@@ -147,6 +150,19 @@ class Channel:
         A provider that is at its rate limit is waited for, not passed over; a share of it is kept for urgent ones.
         """
         self.give_back()
+        if self.budget is None:
+            return self._ask_gates(wanted, urgent=urgent)
+        share = self.budget.take(wanted, urgent=urgent)
+        if not share.number:
+            return Permit(0, self.budget.wait(), self.budget.reason)
+        permit = self._ask_gates(share.number, urgent=urgent)
+        self.budget.give_back(share, share.number - permit.granted)
+        self._last.share = replace(share, number=permit.granted)
+        if permit.granted == share.number < wanted:
+            return replace(permit, wait=self.budget.wait(), reason=self.budget.reason)
+        return permit
+
+    def _ask_gates(self, wanted: int, *, urgent: bool) -> Permit:
         refusals = []
         for index, provider in enumerate(self.providers):
             permit = provider.gate.permit(wanted, urgent=urgent) if provider.gate else Permit(wanted)
@@ -156,6 +172,13 @@ class Channel:
                 return permit
             refusals.append(permit)
         return min(refusals, key=lambda refusal: refusal.wait) if refusals else Permit(wanted)
+
+    def spend(self, outcomes: Sequence[Outcome]) -> None:
+        """What came of the last permit's messages: what surely did not go out is not taken from the day's budget."""
+        share, self._last.share = self._last.share, None
+        if self.budget and share:
+            gone = sum(isinstance(outcome, Receipt | OutcomeUnknown) for outcome in outcomes)
+            self.budget.give_back(share, share.number - gone)
 
     def recovered(self) -> bool:
         """True once after a send that closed a provider's breaker: what waits for the channel may come."""
@@ -211,6 +234,7 @@ class Channel:
 
     def give_back(self) -> None:
         """The last permit had no message to carry: if it was for a trial, another one may make that."""
+        self.spend(())
         index, permit = self._last.take()
         if permit and (gate := self.providers[index].gate):
             gate.give_back(permit)
@@ -226,6 +250,7 @@ class _Last(threading.local):
 
     index = 0
     permit: Permit | None = None
+    share: Share | None = None
     recovered = False
 
     def take(self) -> tuple[int, Permit | None]:

@@ -4,11 +4,13 @@
         "SMS": {
             "CHANNEL": "channels.sms.SmsChannel",
             "PROVIDERS": [{"PROVIDER": "channels.providers.twilio.TwilioProvider", "OPTIONS": {…}, "RATE": 100}],
+            "DAILY_BUDGET": 5000,
         },
     }
 
 The providers of a channel are asked in the order given. RATE is how many messages a second the provider's account
-takes, over all workers; without one, or with 0, there is no limit. Whatever is wrong with an entry is an
+takes, over all workers; DAILY_BUDGET how many messages the channel sends in a day at most; without one, or with 0,
+there is no limit. Whatever is wrong with an entry is an
 ImproperlyConfigured of one line that names the entry.
 """
 
@@ -27,6 +29,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from channels.base import AddressKind, Channel, Provider
+from channels.budget import Budget
 from channels.gate import Gate
 
 _T = TypeVar("_T")
@@ -80,7 +83,15 @@ def get(name: str) -> Channel:
     providers = [_provider(entry, where) for entry, where in zip(entries, places, strict=True)]
     rates = [_rate(entry, where) for entry, where in zip(entries, places, strict=True)]
     _set_gates(name, providers, rates)
-    return found(providers)
+    channel = found(providers)
+    if budget := daily_budget(name):
+        channel.budget = Budget(name, budget)
+    return channel
+
+
+def daily_budget(name: str) -> int:
+    """Messages that the channel may send in a day; 0 is no limit. Raises KeyError, ImproperlyConfigured."""
+    return _whole(_entry(name).get("DAILY_BUDGET", 0), f"CHANNELS[{name!r}]['DAILY_BUDGET']", "day")
 
 
 def gates() -> list[Gate]:
@@ -122,10 +133,13 @@ def _provider(entry: Mapping[str, Any], where: str) -> Provider:
 
 
 def _rate(entry: Mapping[str, Any], where: str) -> int:
-    rate = entry.get("RATE", 0)
-    if type(rate) is not int or rate < 0:
-        raise ImproperlyConfigured(f"{where}['RATE']: {rate!r} is not a whole number of messages a second.")
-    return rate
+    return _whole(entry.get("RATE", 0), f"{where}['RATE']", "second")
+
+
+def _whole(number: object, where: str, time: str) -> int:
+    if type(number) is not int or number < 0:
+        raise ImproperlyConfigured(f"{where}: {number!r} is not a whole number of messages a {time}.")
+    return number
 
 
 def _set_gates(channel: str, providers: Sequence[Provider], rates: Sequence[int]) -> None:

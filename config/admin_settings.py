@@ -10,6 +10,7 @@ UNFOLD = {
     "SITE_SUBHEADER": "Order notifications",
     "SITE_SYMBOL": "notifications",
     "SHOW_VIEW_ON_SITE": False,
+    "ENVIRONMENT": "notifier.admin.environment",
     "SIDEBAR": {
         "show_search": True,
         "navigation": [

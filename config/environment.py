@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, NoReturn
 
 import environ
 import limits
+import phonenumbers
 
 from config import embedded_servers
+
+#: of the people whom staging may reach; *= before one: it gets what is for everybody else
+RECIPIENT = re.compile(r"none|@[^@\s]+|(\*=)?([^@\s*=+][^@\s*=]*@[^@\s]+|\+\d{5,15}|device:\S+)")
 
 
 def refuse(problem: str) -> NoReturn:
@@ -56,6 +61,30 @@ def rate(name: str, default: str) -> str:
     if not single:
         refuse(f"{name}={value!r} is no rate; write it as 60/minute (or second, hour, day), or 0 for no limit.")
     return value
+
+
+def words(name: str) -> tuple[str, ...]:
+    """What stands between the variable's commas."""
+    return tuple(word.strip() for word in text(name).split(",") if word.strip())
+
+
+def regions(name: str) -> frozenset[str]:
+    """Countries, as DE,AT."""
+    found = frozenset(word.upper() for word in words(name))
+    if unknown := sorted(found - phonenumbers.SUPPORTED_REGIONS):
+        refuse(f"{name}: {', '.join(unknown)} is no country's code of two letters, as DE.")
+    return found
+
+
+def recipients(name: str) -> tuple[str, ...]:
+    """Entries of STAGING_RECIPIENTS, as notifier/borders.py reads them."""
+    found = words(name)
+    if wrong := [entry for entry in found if not RECIPIENT.fullmatch(entry)]:
+        refuse(
+            f"{name}: {wrong[0]!r} is neither a mail address, a @domain, a number as +4915112345678, device:TOKEN, "
+            "one of these with *= before it, nor none."
+        )
+    return found
 
 
 def all_or_none(*names: str) -> bool:

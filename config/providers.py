@@ -36,7 +36,12 @@ def channels_from_environment(
         "PUSH": ("channels.push.PushChannel", _fcm(sandbox, data_dir)),
         "IN_APP": ("channels.in_app.InAppChannel", [{"PROVIDER": "channels.in_app.InboxProvider", "OPTIONS": {}}]),
     }
-    return {name: {"CHANNEL": path, "PROVIDERS": providers} for name, (path, providers) in found.items() if providers}
+    channels: dict[str, dict[str, Any]] = {
+        name: {"CHANNEL": path, "PROVIDERS": providers} for name, (path, providers) in found.items() if providers
+    }
+    if "SMS" in channels:
+        channels["SMS"]["DAILY_BUDGET"] = number("SMS_DAILY_BUDGET", 0)
+    return channels
 
 
 def _sendgrid(sandbox: str, shop: Mapping[str, str]) -> list[dict[str, Any]]:

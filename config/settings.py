@@ -20,7 +20,7 @@ from config.admin_settings import (
 )
 from config.api_settings import API_RATES, REST_FRAMEWORK, SPECTACULAR_SETTINGS
 from config.celery_settings import celery_settings, transport_options
-from config.environment import flag, number, required, servers, text
+from config.environment import flag, number, recipients, regions, required, servers, text
 from config.providers import channels_from_environment
 
 __all__ = [
@@ -202,6 +202,10 @@ SANDBOX_URL = text("SANDBOX_URL", "http://127.0.0.1:8010")
 CHANNELS = channels_from_environment(
     debug=DEBUG, data_dir=DATA_DIR, sandbox_url=SANDBOX_URL, public_url=PUBLIC_URL, shop=SHOP
 )
+
+# In staging, the only people whom messages reach; empty: this is no staging (notifier/borders.py)
+STAGING_RECIPIENTS = recipients("STAGING_RECIPIENTS")
+SMS_REGIONS = regions("SMS_REGIONS")  # countries to which texts go; none: all
 
 # One line a record on standard error: Django alone would keep errors from the log in production.
 LOGGING = {

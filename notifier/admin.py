@@ -26,7 +26,7 @@ from unfold.decorators import action, display
 from unfold.paginator import InfinitePaginator
 
 from channels.models import InboxMessage
-from notifier import tasks
+from notifier import borders, tasks
 from notifier.catalogue import event_types
 from notifier.models import ApiKey, Attempt, DeadLetter, Delivery, NotificationEvent
 from notifier.querysets.dead_letters import Filter
@@ -42,6 +42,11 @@ COLOURS = {
     **dict.fromkeys(["PARTIAL", "RETRYING", "UNAVAILABLE", "UNKNOWN", "RATE_LIMITED", "HELD", "FELL_BACK"], "warning"),
     **dict.fromkeys(["QUEUED", "DISPATCHED", "SENDING"], "info"),
 }
+
+
+def environment(_request: HttpRequest) -> list[str] | None:
+    """What stands at the top of every page where this is not production."""
+    return ["Staging: nobody else is written to", "warning"] if borders.staging() else None
 
 
 class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc] # unfold is untyped

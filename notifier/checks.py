@@ -17,6 +17,7 @@ from channels import registry
 from notifier.catalogue import EventType, event_types
 from notifier.render import missing_templates
 
+STAGING_IS_ON = "Staging: messages go to nobody but those whom STAGING_RECIPIENTS names."
 SHORTEST_RETENTION = timedelta(days=30)  # an idempotency key lives as long as its event, and is promised so long
 BUILT_IN_CHANNELS = ("EMAIL", "SMS", "PUSH", "IN_APP")
 
@@ -25,6 +26,8 @@ def register_all() -> None:
     """Have Django run these at every start."""
     for check in (check_catalogue, check_channels, check_time_chain, check_retention):
         register(check)
+    for check in (check_staging, check_sms_limits):
+        register(check, deploy=True)
 
 
 def check_catalogue(**_: Any) -> list[CheckMessage]:
@@ -75,6 +78,30 @@ def check_retention(**_: Any) -> list[CheckMessage]:
         return []
     shortest = f"it must be {SHORTEST_RETENTION.days} at least"
     return [Error(f"NOTIFIER_RETENTION_DAYS is {settings.RETENTION.days}; {shortest}.", id="notifier.E006")]
+
+
+def check_staging(**_: Any) -> list[CheckMessage]:
+    """With --deploy: it must not be on in production, nor be forgotten in staging."""
+    if not settings.STAGING_RECIPIENTS:
+        return []
+    hint = "Unset STAGING_RECIPIENTS where customers are to be reached."
+    return [checks.Warning(STAGING_IS_ON, hint=hint, id="notifier.W002")]
+
+
+def check_sms_limits(**_: Any) -> list[CheckMessage]:
+    """With --deploy: whoever can trigger can have texts sent that cost, so let there be an end to it."""
+    if "SMS" not in registry.names():
+        return []
+    missing = {
+        "SMS_REGIONS": "Name the countries you deliver to: texts to others are how toll fraud makes money.",
+        "SMS_DAILY_BUDGET": "Say how many texts a day are too many.",
+    }
+    unset = {"SMS_REGIONS": not settings.SMS_REGIONS, "SMS_DAILY_BUDGET": not registry.daily_budget("SMS")}
+    return [
+        checks.Warning(f"{name} is not set; SMS has no such limit.", hint=hint, id="notifier.W003")
+        for name, hint in missing.items()
+        if unset[name]
+    ]
 
 
 def _event_type_problems(event_type: EventType) -> Iterator[CheckMessage]:

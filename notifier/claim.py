@@ -15,7 +15,7 @@ from django.conf import settings
 from channels import registry
 from channels.base import BREAKER_OPEN, Channel, Message, Outcome, Permit, Receipt
 from channels.errors import MessageRejected, ProviderUnavailable
-from notifier import backoff
+from notifier import backoff, borders
 from notifier.catalogue import GONE, event_types
 from notifier.links import NO_LINKS, Links, links
 from notifier.models import Attempt, Delivery
@@ -84,7 +84,7 @@ def claim(channel: Channel, ids: Sequence[UUID], *, early: bool = False, alone: 
         else:
             waiting.append((row, limits))
     given_up = _wait(waiting, permit)
-    going = _skip(claimed, kinds)
+    going = _skip(channel, claimed, kinds)
     if channel.disturbs:
         going = _hold(going)
     tried = _tried_addresses(going) if channel.address == "device" else {}
@@ -98,11 +98,11 @@ def _superseded_from() -> dict[str, int]:
     return {t.name: t.superseded_from for t in event_types().values() if t.superseded_from is not None}
 
 
-def _skip(claimed: Sequence[Claimed], kinds: Mapping[str, str]) -> list[Claimed]:
+def _skip(channel: Channel, claimed: Sequence[Claimed], kinds: Mapping[str, str]) -> list[Claimed]:
     """Turn what its recipient does not want, or cannot be reached by, any more into SKIPPED; the others."""
     going, skips = [], []
     for item in claimed:
-        if reason := _obstacle(item.row, kinds):
+        if reason := SkipReason.STAGING if borders.keeps_out(channel) else _obstacle(item.row, kinds):
             skips.append(Skip(item.row.id, item.row.attempt, reason))
         else:
             going.append(item)
@@ -183,8 +183,8 @@ def _render(channel: Channel, item: Claimed, tried: set[str], patience: float) -
         return
     try:
         found = _links(channel, row)
-        parts = render(channel.name, channel.parts, row.event_type, _context(row, found))
-        addresses = [a for a in recipient.addresses.get(channel.address, ()) if not a.suppressed and a.id not in tried]
+        parts = borders.marked(render(channel.name, channel.parts, row.event_type, _context(row, found)))
+        addresses = [a for a in borders.destinations(recipient, channel.address) if a.id not in tried]
         item.messages = [_message(item, parts, address, patience, found) for address in addresses]
     except RenderError as error:
         log.error("delivery %s cannot be rendered: %s", row.id, error)

@@ -95,7 +95,9 @@ def _send(channel: Channel, claimed: Iterable[Claimed], lease_ends: float) -> No
         # this process stood still: when its lease ends, another one may send the same
         outcomes: Iterator[Outcome] = iter([ProviderUnavailable("not sent: its lease was nearly over")] * len(messages))
     else:
-        outcomes = iter(channel.send(messages))  # also when it is none: leave for a trial goes back then
+        found = channel.send(messages)  # also when it is none: leave for a trial goes back then
+        channel.spend(found)
+        outcomes = iter(found)
     for item in going:
         item.outcomes = [next(outcomes) for _ in item.messages]
 

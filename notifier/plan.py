@@ -1,4 +1,4 @@
-"""Which channels carry an event to its recipient, and why not the others. Pure."""
+"""Which channels carry an event to its recipient, and why not the others. Pure, but for the settings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from notifier.borders import refusal
 from notifier.catalogue import EventType, Priority
 from notifier.states import DeliveryStatus, HoldReason, SkipReason
 from preferences.resolve import Recipient
@@ -36,10 +37,7 @@ def obstacle(event_type: EventType, channel: str, recipient: Recipient, address_
         return SkipReason.CHANNEL_DISABLED
     if channel not in event_type.mandatory and not recipient.allows(event_type.name, channel):
         return SkipReason.OPTED_OUT
-    addresses = recipient.addresses.get(address_kinds[channel], ())
-    if not addresses:
-        return SkipReason.NO_ADDRESS
-    return SkipReason.SUPPRESSED if all(address.suppressed for address in addresses) else SkipReason.NONE
+    return refusal(recipient, address_kinds[channel])
 
 
 def plan(event_type: EventType, recipient: Recipient, address_kinds: Mapping[str, str]) -> list[Planned]:

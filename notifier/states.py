@@ -33,6 +33,8 @@ class SkipReason(TextChoices):
     SUPERSEDED = "SUPERSEDED"
     EXPIRED = "EXPIRED"
     CHANNEL_DISABLED = "CHANNEL_DISABLED"
+    COUNTRY = "COUNTRY"  # outside SMS_REGIONS
+    STAGING = "STAGING"  # not in STAGING_RECIPIENTS
 
 
 class HoldReason(TextChoices):

@@ -7,7 +7,7 @@ ValidationError, with a message that can be shown and that never repeats the val
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from zoneinfo import available_timezones
 
 import phonenumbers
@@ -37,6 +37,16 @@ def clean_phone(value: str) -> str:
     if not phonenumbers.is_valid_number(number):
         raise ValidationError("No such phone number can exist.", code="invalid_phone")
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+@lru_cache(maxsize=4096)
+def region_of(phone: str) -> str:
+    """The country of a number in E.164, as DE (ISO 3166-1); empty where it belongs to none, as a satellite phone."""
+    try:
+        region = phonenumbers.region_code_for_number(phonenumbers.parse(phone))
+    except phonenumbers.NumberParseException:
+        return ""
+    return region if region in phonenumbers.SUPPORTED_REGIONS else ""
 
 
 def clean_locale(value: str) -> str:

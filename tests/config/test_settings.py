@@ -20,11 +20,11 @@ TWILIO = {"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "t", "TWILIO_FROM": 
 SHOW = "from django.conf import settings as s; print(sorted(s.CHANNELS), s.DEBUG, s.DATABASES['default']['NAME'])"
 
 
-def start(**environment: str) -> subprocess.CompletedProcess[str]:
+def start(show: str = SHOW, **environment: str) -> subprocess.CompletedProcess[str]:
     """Read the settings in a process of their own, with this environment and nothing else of ours."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     env = {**kept, "DJANGO_SETTINGS_MODULE": "config.settings", **environment}
-    return subprocess.run([sys.executable, "-c", SHOW], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, "-c", show], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL", "SECRET_KEY"])
@@ -63,3 +63,50 @@ def test_a_bound_of_nothing_is_refused(name: str) -> None:
     done = start(**{**PRODUCTION, name: "0"})
     assert done.returncode
     assert f"Notifier cannot start: {name}='0' is too small; use 1 or more." in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("NOTIFIER_KEY_RATE", "many", "NOTIFIER_KEY_RATE='many' is no rate; write it as 60/minute"),
+        ("NOTIFIER_KEY_RATE", "5/minute;7/hour", "is no rate"),
+        ("SMS_REGIONS", "DE,Austria", "SMS_REGIONS: AUSTRIA is no country's code of two letters, as DE."),
+        (
+            "STAGING_RECIPIENTS",
+            "qa@shop.example,everybody",
+            "STAGING_RECIPIENTS: 'everybody' is neither a mail address",
+        ),
+        ("STAGING_RECIPIENTS", "*=@shop.example", "STAGING_RECIPIENTS: '*=@shop.example' is neither"),
+    ],
+)
+def test_a_limit_that_cannot_be_read_stops_the_start(name: str, value: str, said: str) -> None:
+    ended = start(**PRODUCTION, **{name: value})
+    assert ended.returncode == 1
+    assert said in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+def test_limits_are_read() -> None:
+    show = (
+        "from django.conf import settings as s; "
+        "print(s.API_RATES['key'] or None, sorted(s.SMS_REGIONS), s.STAGING_RECIPIENTS, "
+        "s.CHANNELS['SMS']['DAILY_BUDGET'])"
+    )
+    staging = "qa@shop.example, @test.example,+4915112345678 ,*=device:t0:k_1"
+    ended = start(
+        show=show,
+        **PRODUCTION,
+        **TWILIO,
+        NOTIFIER_KEY_RATE="0",
+        SMS_REGIONS="de, AT",
+        STAGING_RECIPIENTS=staging,
+        SMS_DAILY_BUDGET="500",
+    )
+    entries = ("qa@shop.example", "@test.example", "+4915112345678", "*=device:t0:k_1")
+    assert ended.stdout.strip() == f"None ['AT', 'DE'] {entries} 500"
+
+
+def test_the_start_says_that_it_is_staging() -> None:
+    said = start(show="import django; django.setup()", **PRODUCTION, STAGING_RECIPIENTS="qa@shop.example").stderr
+    assert "Staging: messages go to nobody but those whom STAGING_RECIPIENTS names." in said
+    assert "qa@" not in said

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 from django.test import RequestFactory
 
-from preferences.addresses import clean_email, clean_locale, clean_phone, clean_time_zone
+from preferences.addresses import clean_email, clean_locale, clean_phone, clean_time_zone, region_of
 from preferences.models import Device, Preference, SuppressedAddress, User
 
 pytestmark = pytest.mark.django_db
@@ -21,6 +21,20 @@ pytestmark = pytest.mark.django_db
 def test_a_phone_number_is_kept_in_e164(given: str, kept: str) -> None:
     assert clean_phone(given) == kept
     assert User.objects.create_user(phone=given).phone == kept
+
+
+@pytest.mark.parametrize(
+    ("phone", "region"),
+    [
+        ("+4915112345678", "DE"),
+        ("+14155552671", "US"),
+        ("+15146669999", "CA"),  # one country code, several countries
+        ("+881612345678", ""),  # a satellite phone
+        ("12345", ""),
+    ],
+)
+def test_a_numbers_country(phone: str, region: str) -> None:
+    assert region_of(phone) == region
 
 
 @pytest.mark.parametrize("given", ["0151 12345678", "+49", "+999 123 456 789", "phone", "+1 555", ""])
