@@ -65,7 +65,22 @@ def rate(name: str, default: str) -> str:
 
 def words(name: str) -> tuple[str, ...]:
     """What stands between the variable's commas."""
-    return tuple(word.strip() for word in text(name).split(",") if word.strip())
+    return _words(text(name))
+
+
+def _words(value: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in value.split(",") if word.strip())
+
+
+def named_words(name: str) -> dict[str, tuple[str, ...]]:
+    """Words by name, as a=B,C;d=E."""
+    entries = [entry.partition("=") for entry in text(name).split(";") if entry.strip()]
+    found = {
+        key.strip(): tuple(word.strip() for word in values.split(",") if word.strip()) for key, _, values in entries
+    }
+    if not all(key and values for key, values in found.items()):
+        refuse(f"{name} cannot be read; write it as source=TYPE,TYPE;source=TYPE.")
+    return found
 
 
 def regions(name: str) -> frozenset[str]:

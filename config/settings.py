@@ -20,7 +20,7 @@ from config.admin_settings import (
 )
 from config.api_settings import API_RATES, REST_FRAMEWORK, SPECTACULAR_SETTINGS
 from config.celery_settings import celery_settings, transport_options
-from config.environment import flag, number, recipients, regions, required, servers, text
+from config.environment import flag, named_words, number, recipients, regions, required, servers, text
 from config.providers import channels_from_environment
 
 __all__ = [
@@ -184,6 +184,8 @@ PAGE_LINK_LIFETIME = timedelta(days=number("NOTIFIER_PAGE_LINK_DAYS", 90, least=
 FAILPOINTS = text("NOTIFIER_FAILPOINTS") if DEBUG else ""  # a folder, for tests that kill (notifier/failpoints.py)
 
 CELERY_SOURCE = text("NOTIFIER_CELERY_SOURCE", "celery")  # idempotency keys are unique within a source
+# by source, the types that it may trigger; without an entry all. For Celery callers and buses: keys have their own
+SOURCES = named_words("NOTIFIER_SOURCES")
 
 # --- the shop, as its customers see it -------------------------------------------------------------------------
 SHOP = {

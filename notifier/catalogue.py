@@ -7,7 +7,7 @@ its type and its look-up.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -109,6 +109,11 @@ def event_types() -> Mapping[str, EventType]:
     """The catalogue by name."""
     types: tuple[EventType, ...] = import_string(settings.EVENT_CATALOGUE)
     return {event_type.name: event_type for event_type in types}
+
+
+def may_trigger(named: Collection[str], event_type: str) -> bool:
+    """Is the type among those that a key or a source is limited to? None named is all."""
+    return not named or event_type in named
 
 
 def _forget(*, setting: str, **_: object) -> None:

@@ -24,7 +24,7 @@ BUILT_IN_CHANNELS = ("EMAIL", "SMS", "PUSH", "IN_APP")
 
 def register_all() -> None:
     """Have Django run these at every start."""
-    for check in (check_catalogue, check_channels, check_time_chain, check_retention):
+    for check in (check_catalogue, check_channels, check_time_chain, check_retention, check_sources):
         register(check)
     for check in (check_staging, check_sms_limits):
         register(check, deploy=True)
@@ -78,6 +78,16 @@ def check_retention(**_: Any) -> list[CheckMessage]:
         return []
     shortest = f"it must be {SHORTEST_RETENTION.days} at least"
     return [Error(f"NOTIFIER_RETENTION_DAYS is {settings.RETENTION.days}; {shortest}.", id="notifier.E006")]
+
+
+def check_sources(**_: Any) -> list[CheckMessage]:
+    """A source is limited to types that there are."""
+    return [
+        Error(f"NOTIFIER_SOURCES: {source} names the unknown event type {name}.", id="notifier.E007")
+        for source, names in settings.SOURCES.items()
+        for name in names
+        if name not in event_types()
+    ]
 
 
 def check_staging(**_: Any) -> list[CheckMessage]:

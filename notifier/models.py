@@ -295,7 +295,7 @@ class ApiKey(models.Model):
         return key
 
     def may_trigger(self, event_type: str) -> bool:
-        return not self.event_types or event_type in self.event_types
+        return catalogue.may_trigger(self.event_types, event_type)
 
     def may_come_from(self, address: str) -> bool:
         """`address` as the web server names its peer; an IPv4 address in the form of IPv6 counts as what it is."""

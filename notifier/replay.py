@@ -19,6 +19,7 @@ from notifier.catalogue import event_types
 from notifier.models import DeadLetter
 from notifier.querysets.dead_letters import START, Cursor, Filter, Judged, Listed, Revival
 from notifier.record import InvalidTrigger, Recorded, Trigger, TriggerError, parse, record
+from notifier.sources import check_source
 
 BATCH = 500  # dead letters a transaction
 
@@ -238,6 +239,7 @@ def _recorded(letter: DeadLetter, *, force: bool) -> tuple[Trigger, list[Recorde
     it, since its claim would skip it anyway.
     """
     trigger = _parsed(letter)
+    check_source(letter.source, trigger)
     lived = Now() - trigger.event_type.time_to_live
     if not force and DeadLetter.objects.filter(id=letter.id, created_at__lte=lived).exists():
         raise _TooLate(LeftOut.EXPIRED)

@@ -28,6 +28,7 @@ from notifier.dispatch import Lane, Round
 from notifier.models import DeadLetter
 from notifier.querysets.sql import storable
 from notifier.record import SIZE_LIMIT, InvalidTrigger, Recorded, Trigger, TriggerError, check_size, parse, record_many
+from notifier.sources import check_source
 
 log = logging.getLogger(__name__)
 
@@ -134,11 +135,13 @@ def _take(task: Task[Any, Any], bodies: Sequence[Any]) -> None:
 def _parsed(body: object) -> Trigger | TriggerError:
     try:
         check_size(body)
-        return parse(body)
+        found = parse(body)
+        check_source(settings.CELERY_SOURCE, found)
     except TriggerError as error:
         return error
     except ValueError:  # half of a surrogate pair, or what no JSON holds: Celery gives a date back as a date
         return InvalidTrigger(UNSTORABLE)
+    return found
 
 
 def _recorded(triggers: Sequence[Trigger]) -> Sequence[list[Recorded] | TriggerError]:

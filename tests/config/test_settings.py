@@ -76,6 +76,7 @@ def test_a_bound_of_nothing_is_refused(name: str) -> None:
             "qa@shop.example,everybody",
             "STAGING_RECIPIENTS: 'everybody' is neither a mail address",
         ),
+        ("NOTIFIER_SOURCES", "celery", "NOTIFIER_SOURCES cannot be read; write it as source=TYPE,TYPE;source=TYPE."),
         ("STAGING_RECIPIENTS", "*=@shop.example", "STAGING_RECIPIENTS: '*=@shop.example' is neither"),
     ],
 )
@@ -104,6 +105,15 @@ def test_limits_are_read() -> None:
     )
     entries = ("qa@shop.example", "@test.example", "+4915112345678", "*=device:t0:k_1")
     assert ended.stdout.strip() == f"None ['AT', 'DE'] {entries} 500"
+
+
+def test_sources_are_read() -> None:
+    show = "from django.conf import settings as s; print(s.SOURCES)"
+    ended = start(
+        show=show, **PRODUCTION, NOTIFIER_SOURCES="celery=ORDER_PLACED, ORDER_SHIPPED; order-events=ORDER_PLACED;"
+    )
+    expected = {"celery": ("ORDER_PLACED", "ORDER_SHIPPED"), "order-events": ("ORDER_PLACED",)}
+    assert ended.stdout.strip() == str(expected)
 
 
 def test_the_start_says_that_it_is_staging() -> None:

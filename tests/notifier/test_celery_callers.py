@@ -8,9 +8,12 @@ from typing import Any
 
 import orjson
 import pytest
+from pytest_django.fixtures import Settings
 
 from notifier import tasks
 from notifier.models import DeadLetter, NotificationEvent
+from notifier.querysets.dead_letters import Filter
+from notifier.replay import replay
 from preferences.models import User
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -113,3 +116,21 @@ def test_one_with_what_cannot_be_stored_is_kept() -> None:
         "metadata": metadata,
         "idempotencyKey": "t1",
     }
+
+
+def test_a_type_that_celery_callers_may_not_trigger_is_kept_with_its_cause(settings: Settings) -> None:
+    settings.SOURCES = {"celery": ("ORDER_PLACED", "ORDER_SHIPPED"), "other": ("FRAUD_ALERT",)}
+    many([{**PLACED, **GUEST}, {"event_type": "FRAUD_ALERT", "metadata": {}}])
+    assert [event.event_type for event in NotificationEvent.objects.all()] == ["ORDER_PLACED"]
+    letter = DeadLetter.objects.get()
+    assert (letter.cause, letter.event_type, letter.source) == ("FORBIDDEN", "FRAUD_ALERT", "celery")
+    assert "may trigger ORDER_PLACED, ORDER_SHIPPED only" in letter.last_error
+
+
+def test_a_replay_asks_again_whether_the_source_may(settings: Settings) -> None:
+    settings.SOURCES = {"celery": ("ORDER_SHIPPED",)}
+    many([{**PLACED, **GUEST}])
+    assert replay(Filter()).left_out == {"INVALID": 1}
+    settings.SOURCES = {}
+    assert replay(Filter()).replayed == 1
+    assert NotificationEvent.objects.get().source == "celery"

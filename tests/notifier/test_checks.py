@@ -61,3 +61,9 @@ def test_the_time_chain_must_rise(settings: Settings) -> None:
 def test_idempotency_keys_live_a_month_at_least(settings: Settings, days: int, problems: int) -> None:
     settings.RETENTION = timedelta(days=days)
     assert len(checks.check_retention()) == problems
+
+
+def test_a_source_is_limited_to_types_that_there_are(settings: Settings) -> None:
+    settings.SOURCES = {"celery": ("ORDER_PLACED",), "order-events": ("ORDER_SHIPPED", "ORDER_LOST")}
+    (problem,) = checks.check_sources()
+    assert problem.msg == "NOTIFIER_SOURCES: order-events names the unknown event type ORDER_LOST."
