@@ -65,7 +65,8 @@ class EventType:
     a message is superseded once an event of stage `superseded_from` or later was recorded for the same order and
     recipient. `schema` is the JSON Schema (2020-12) of the metadata, `sample` metadata that meets it. `fallback`
     gives for a channel that failed for good the channels to try instead, in order. `retries` gives for a channel a
-    policy of its own in place of the priority's.
+    policy of its own in place of the priority's. `dedupe_within`: a second event of the same order, recipient and
+    `shipmentId` within this time of the first is answered as the first, and not recorded; None: all are recorded.
 
     For the customer's preference page, in English (config/locale translates): `topic` groups types there, `meaning`
     says when such a message comes, `why_mandatory` why it cannot be turned off.
@@ -85,6 +86,7 @@ class EventType:
     superseded_from: int | None = None
     fallback: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: DEFAULT_FALLBACK)
     retries: Mapping[str, RetryPolicy] = field(default_factory=dict)
+    dedupe_within: timedelta | None = None
     topic: str = ""
     meaning: str = ""
     why_mandatory: str = ""

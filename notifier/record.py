@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 from uuid import UUID
 
 import orjson
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from jsonschema_rs import Draft202012Validator
 from jsonschema_rs import ValidationError as SchemaError
 
 from notifier.catalogue import Audience, EventType, event_types
 from notifier.models import NotificationEvent, new_id
-from notifier.querysets.events import NewEvent
+from notifier.querysets.events import Likeness, NewEvent
 from notifier.states import EventStatus
 from preferences import resolve
 from preferences.addresses import clean_guest
@@ -147,10 +148,70 @@ def record_many(triggers: Sequence[Trigger], source: str) -> list[list[Recorded]
     known = resolve.existing({t.user_id for t in triggers if t.user_id})
     rows = [_rows(trigger, known) for trigger in triggers]
     wanted = [row for some in rows if not isinstance(some, TriggerError) for row in some]
+    if any(trigger.event_type.dedupe_within for trigger in triggers):
+        with transaction.atomic():  # others with the same wait until it is there
+            seen = _insert_once(source, wanted)
+    else:
+        seen = _insert(source, wanted)
+    return [some if isinstance(some, TriggerError) else _recorded(some, seen) for some in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What became of rows: the ids that are new; by key, events that came before; by id, those that say the same."""
+
+    created: set[UUID]
+    stored: Mapping[str, tuple[UUID, str, bytes]]
+    alike: Mapping[UUID, tuple[UUID, str]] = field(default_factory=dict)
+
+
+def _insert(source: str, wanted: Sequence[NewEvent]) -> _Seen:
     created = NotificationEvent.objects.insert_new(source, wanted)
     repeated = [row.idempotency_key for row in wanted if row.idempotency_key and row.id not in created]
-    stored = _stored(source, repeated) if repeated else {}
-    return [some if isinstance(some, TriggerError) else _recorded(some, created, stored) for some in rows]
+    return _Seen(created, _stored(source, repeated) if repeated else {})
+
+
+def _insert_once(source: str, wanted: Sequence[NewEvent]) -> _Seen:
+    """The same, without rows that say what another event, or an earlier row, has said not long ago.
+
+    A key that came before goes first: it is answered with its own event, or as a conflict.
+    """
+    likenesses = {row.id: found for row in wanted if (found := _likeness(row))}
+    first = NotificationEvent.objects.lock_alike(set(likenesses.values()))
+    keys = [row.idempotency_key for row in wanted if row.id in likenesses and row.idempotency_key]
+    taken: set[str | None] = set(_stored(source, keys)) if keys else set()
+    fresh: dict[UUID, NewEvent] = {}
+    alike: dict[UUID, tuple[UUID, str]] = {}
+    for row in wanted:
+        likeness = likenesses.get(row.id)
+        if row.idempotency_key not in taken:
+            if likeness and likeness in first:
+                alike[row.id] = first[likeness]
+                continue
+            if likeness:
+                first[likeness] = (row.id, EventStatus.QUEUED)
+        fresh[row.id] = row
+        if row.idempotency_key:
+            taken.add(row.idempotency_key)
+    seen = _insert(source, list(fresh.values()))
+    return replace(seen, alike={row_id: _where(found, fresh, seen) for row_id, found in alike.items()})
+
+
+def _where(found: tuple[UUID, str], fresh: Mapping[UUID, NewEvent], seen: _Seen) -> tuple[UUID, str]:
+    """The event that a row is like. A row before it may have met its key, which somebody used at the same moment."""
+    row = fresh.get(found[0])
+    if row is None or row.id in seen.created or row.idempotency_key is None:
+        return found
+    event_id, status, _ = seen.stored[row.idempotency_key]
+    return event_id, status
+
+
+def _likeness(row: NewEvent) -> Likeness | None:
+    within = event_types()[row.event_type].dedupe_within
+    if not within or not row.order_id:
+        return None
+    shipment_id = str(row.metadata.get("shipmentId") or "")
+    return Likeness(row.event_type, row.order_id, row.recipient_key, shipment_id, within.total_seconds())
 
 
 def record_for_staff(event_type: str, metadata: Mapping[str, Any], *, source: str, idempotency_key: str) -> int:
@@ -304,15 +365,16 @@ def _stored(source: str, keys: Sequence[str]) -> dict[str, tuple[UUID, str, byte
     return {key: (event_id, status, bytes(body_hash)) for key, event_id, status, body_hash in rows if key}
 
 
-def _recorded(
-    rows: Sequence[NewEvent], created: set[UUID], stored: Mapping[str, tuple[UUID, str, bytes]]
-) -> list[Recorded] | TriggerError:
+def _recorded(rows: Sequence[NewEvent], seen: _Seen) -> list[Recorded] | TriggerError:
     results = []
     for row in rows:
-        if row.idempotency_key is None or row.id in created:
+        if row.id in seen.alike:
+            results.append(Recorded(*seen.alike[row.id], created=False))
+            continue
+        if row.idempotency_key is None or row.id in seen.created:
             results.append(Recorded(row.id, EventStatus.QUEUED, created=True))
             continue
-        event_id, status, body_hash = stored[row.idempotency_key]
+        event_id, status, body_hash = seen.stored[row.idempotency_key]
         if body_hash != row.body_hash:
             problem = "This key came before with another body."
             return KeyConflict(problem, {"idempotencyKey": problem})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -48,6 +49,23 @@ class NewEvent:
     order_id: str
     metadata: Mapping[str, Any]
     time_to_live: float
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """What two events have in common that say the same. `within` is in seconds."""
+
+    event_type: str
+    order_id: str
+    recipient_key: str
+    shipment_id: str
+    within: float
+
+    @property
+    def lock(self) -> int:
+        """64 bits, signed, that name it."""
+        named = orjson.dumps([self.event_type, self.order_id, self.recipient_key, self.shipment_id])
+        return int.from_bytes(hashlib.sha256(named).digest()[:8], signed=True)
 
 
 class EventQuerySet(models.QuerySet["NotificationEvent"]):
@@ -204,6 +222,28 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
             cursor.execute(_DELETE_SETTLED, {"before": before, "after": after, "below": below, "limit": limit})
             return [row[0] for row in cursor.fetchall()]
 
+    def lock_alike(self, likenesses: Iterable[Likeness]) -> dict[Likeness, tuple[UUID, str]]:
+        """The first event (id, status) of each likeness, if there is one; who asks for the same waits for our end.
+
+        For a transaction. The look is a statement of its own, so that it sees what was waited for. Walks event_order.
+        """
+        wanted = list(likenesses)
+        with connection.cursor() as cursor:
+            # in one order: two calls wait for each other, and never in a circle
+            locks = sorted({likeness.lock for likeness in wanted})
+            cursor.execute("SELECT pg_advisory_xact_lock(lock) FROM unnest(%s::bigint[]) AS alike(lock)", [locks])
+            cursor.execute(
+                _ALIKE,
+                [
+                    [likeness.event_type for likeness in wanted],
+                    [likeness.order_id for likeness in wanted],
+                    [likeness.recipient_key for likeness in wanted],
+                    [likeness.shipment_id for likeness in wanted],
+                    [likeness.within for likeness in wanted],
+                ],
+            )
+            return {wanted[place - 1]: (event_id, status) for place, event_id, status in cursor.fetchall()}
+
     def insert_new(self, source: str, events: Sequence[NewEvent]) -> set[UUID]:
         """Insert the events whose key the source has not used before, due at once; the ids of those.
 
@@ -249,6 +289,19 @@ RETURNING event.id, event.event_type, event.round, event.round - event.plan_fail
     statement_timestamp(), extract(epoch FROM event.expires_at - statement_timestamp())::float8, event.user_id,
     CASE WHEN event.round - event.plan_failures = 1 THEN {person_sql("event.user_id", "event.recipient")} END
 """  # noqa: S608 - every value is a parameter
+
+_ALIKE = """
+SELECT wanted.place, first.id, first.status
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::float8[]) WITH ORDINALITY
+  AS wanted(event_type, order_id, recipient_key, shipment_id, within, place)
+CROSS JOIN LATERAL (
+    SELECT event.id, event.status FROM notifier_notificationevent AS event
+    WHERE event.order_id <> '' AND event.order_id = wanted.order_id AND event.event_type = wanted.event_type
+      AND event.recipient_key = wanted.recipient_key
+      AND COALESCE(event.metadata ->> 'shipmentId', '') = wanted.shipment_id
+      AND event.recorded_at > statement_timestamp() - wanted.within * interval '1 second'
+    ORDER BY event.recorded_at LIMIT 1) AS first
+"""
 
 _CONCLUDE_SENT = """
 WITH sent AS (

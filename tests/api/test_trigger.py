@@ -8,6 +8,7 @@ import orjson
 import pytest
 from django.contrib.auth.models import Group
 from django.db import connection
+from pytest_django.fixtures import Settings
 
 from notifier.models import ApiKey, NotificationEvent
 from preferences.models import User
@@ -50,6 +51,15 @@ def test_the_same_key_and_body_again_is_the_same_event(api: Caller, ada: User) -
     assert (first.status, again.status) == (202, 200)
     assert first.body["eventId"] == again.body["eventId"]
     assert NotificationEvent.objects.count() == 1
+
+
+def test_what_says_the_same_is_answered_as_a_key_that_came_before(api: Caller, ada: User, settings: Settings) -> None:
+    settings.EVENT_CATALOGUE = "tests.notifier.test_duplicates.CATALOGUE"
+    body = {"eventType": "ORDER_DELAYED", "userId": str(ada.id), "metadata": {"orderId": "ORD1"}}
+    first, again = (api("POST", TRIGGER, body) for _ in range(2))
+
+    assert (first.status, again.status) == (202, 200)
+    assert first.body == again.body
 
 
 def test_the_same_key_with_another_body_conflicts(api: Caller, ada: User) -> None:
