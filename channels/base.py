@@ -115,7 +115,10 @@ class Provider:
         return [None for _ in inquiries]
 
     def reply(self, request: Request) -> Reply | None:
-        """What a call of POST /webhooks/{name} asks for, if anything. Raises ForgedRequestError."""
+        """What a call of POST /webhooks/{name} asks for, if anything. Raises ForgedRequestError.
+
+        A provider that does not call us has none, and no webhook (registry.listeners).
+        """
         raise NotImplementedError
 
 

@@ -24,7 +24,7 @@ import redis
 
 from channels.base import ASKED_TO_WAIT, BREAKER_OPEN, Outcome, Permit
 from channels.errors import CredentialsRejected, OutcomeUnknown, ProviderUnavailable, RateLimited
-from channels.shared import shared_or_own
+from channels.shared import shared_redis
 
 log = logging.getLogger(__name__)
 
@@ -246,13 +246,13 @@ class Breaker:
 
     def look(self) -> tuple[Status, float] | None:
         """The status and the time by Redis, without a change; None while Redis is away."""
-        read = shared_or_own(lambda client: RedisStore(client, self._key).read(), lambda: None)
+        read = shared_redis.ask(lambda client: RedisStore(client, self._key).read(), lambda: None)
         return (_loads(read[0]), read[1]) if read else None
 
     def _step(
         self, step: Callable[[Status, float], tuple[Status, _T]], known: Seen | None = None
     ) -> tuple[_T, Status | None]:
-        return shared_or_own(
+        return shared_redis.ask(
             lambda client: self._shared(RedisStore(client, self._key), step, known),
             lambda: _take_step(self._own, step)[:2],
         )

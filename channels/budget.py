@@ -16,7 +16,7 @@ from functools import cache
 import redis
 from limits.storage import RedisStorage
 
-from channels.shared import shared_or_own
+from channels.shared import shared_redis
 
 DAY = timedelta(days=1)
 RESERVE = 0.1  # of the budget, for urgent messages
@@ -42,7 +42,7 @@ class Budget:
     def take(self, wanted: int, *, urgent: bool) -> Share:
         """Leave for up to `wanted`; urgent messages may use up the reserve, too."""
         day = datetime.now(UTC).date().isoformat()
-        return shared_or_own(
+        return shared_redis.ask(
             lambda client: Share(self._take(_in_redis(client), day, wanted, urgent=urgent), day), lambda: Share(wanted)
         )
 
@@ -57,7 +57,7 @@ class Budget:
     def give_back(self, share: Share, number: int) -> None:
         """So many of a share were not used. Lost where Redis is away now."""
         if share.day and number > 0:
-            shared_or_own(lambda client: self._count(_in_redis(client), share.day, -number), lambda: 0)
+            shared_redis.ask(lambda client: self._count(_in_redis(client), share.day, -number), lambda: 0)
 
     def _count(self, storage: RedisStorage, day: str, number: int) -> int:
         return storage.incr(f"budget/{self._name}/{day}", int(DAY.total_seconds()), number)

@@ -16,7 +16,7 @@ from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from channels.shared import shared_or_own
+from channels.shared import shared_redis
 
 WINDOW = 1.0  # seconds
 RESERVE = 0.1  # of the rate, for urgent messages: a backlog of others that asks all the time must not take it all
@@ -38,7 +38,7 @@ class Limiter:
         if not self.rate or not wanted:
             return wanted, 0.0
         items = (self._all,) if urgent else (self._ordinary, self._all)
-        return shared_or_own(
+        return shared_redis.ask(
             lambda client: self._take_each(_in_redis(client), items, wanted),
             lambda: self._take_each(_own(), items, wanted),
         )

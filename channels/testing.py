@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 import redis
 
-from channels import registry, shared
+from channels import registry
 from channels.base import AddressKind, Channel, Message, Outcome, Provider, Receipt
+from channels.shared import shared_redis
 
 
 class ToyChannel(Channel):
@@ -58,8 +59,8 @@ def recording(channel: str) -> RecordingProvider:
 
 def forget_gates() -> None:
     """Close every breaker and empty every rate limit in Redis, where it is not away."""
-    shared.forget()
-    client = shared.client()
+    shared_redis.forget()
+    client = shared_redis.client()
     with contextlib.suppress(redis.RedisError):
         for pattern in ("notifier:breaker:*", "notifier:limit:*"):
             for key in client.scan_iter(pattern):

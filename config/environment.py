@@ -75,9 +75,7 @@ def _words(value: str) -> tuple[str, ...]:
 def named_words(name: str) -> dict[str, tuple[str, ...]]:
     """Words by name, as a=B,C;d=E."""
     entries = [entry.partition("=") for entry in text(name).split(";") if entry.strip()]
-    found = {
-        key.strip(): tuple(word.strip() for word in values.split(",") if word.strip()) for key, _, values in entries
-    }
+    found = {key.strip(): _words(values) for key, _, values in entries}
     if not all(key and values for key, values in found.items()):
         refuse(f"{name} cannot be read; write it as source=TYPE,TYPE;source=TYPE.")
     return found

@@ -20,7 +20,7 @@ from config.admin_settings import (
 )
 from config.api_settings import API_RATES, REST_FRAMEWORK, SPECTACULAR_SETTINGS
 from config.celery_settings import celery_settings, transport_options
-from config.environment import flag, named_words, number, recipients, regions, required, servers, text
+from config.environment import flag, named_words, number, recipients, regions, required, servers, text, words
 from config.providers import channels_from_environment
 
 __all__ = [
@@ -49,7 +49,7 @@ SECRET_KEY = (
     else required("SECRET_KEY", why="it signs sessions and links")
 )
 # keys that signed before: sessions and links that they signed are still good
-SECRET_KEY_FALLBACKS = [key.strip() for key in text("SECRET_KEY_FALLBACKS").split(",") if key.strip()]
+SECRET_KEY_FALLBACKS = list(words("SECRET_KEY_FALLBACKS"))
 PUBLIC_URL = text("PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
 _hosts = text("ALLOWED_HOSTS", "*" if DEBUG else urlsplit(PUBLIC_URL).hostname or "")
 ALLOWED_HOSTS = [host.strip() for host in _hosts.split(",")]

@@ -9,7 +9,7 @@ import logging
 
 import redis
 
-from notifier import quick_redis
+from notifier.quick_redis import quick_redis
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ FLAG_TTL_MS = 1000
 
 def press() -> bool:
     """True when the caller is to publish a dispatch message; False while one is waiting, or Redis is away."""
-    return bool(quick_redis.ask(lambda client: client.set(FLAG, 1, nx=True, px=FLAG_TTL_MS)))
+    return bool(quick_redis.ask(lambda client: client.set(FLAG, 1, nx=True, px=FLAG_TTL_MS), lambda: None))
 
 
 def release() -> None:

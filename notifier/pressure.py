@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 import redis
 from django.conf import settings
 
-from notifier.quick_redis import client
+from notifier.quick_redis import quick_redis
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def full(queues: Collection[str]) -> dict[str, float]:
     """Those among these queues that take no more for now, each with the seconds since it was first seen so."""
     names = sorted(queues)
     try:
-        with client().pipeline(transaction=False) as pipeline:
+        with quick_redis.client().pipeline(transaction=False) as pipeline:
             for name in names:
                 pipeline.llen(name)
             pipeline.hgetall(FULL)
@@ -48,15 +48,15 @@ def full(queues: Collection[str]) -> dict[str, float]:
 def _remember(newly_full: Collection[str], no_longer: Collection[str], now: float) -> None:
     """What has changed: usually nothing has."""
     if newly_full:
-        client().hset(FULL, mapping=dict.fromkeys(newly_full, str(now)))
+        quick_redis.client().hset(FULL, mapping=dict.fromkeys(newly_full, str(now)))
     if no_longer:
-        client().hdel(FULL, *no_longer)
+        quick_redis.client().hdel(FULL, *no_longer)
 
 
 def hold(lane: str) -> None:
     """Something of this lane was left out: whoever makes room is to ring."""
     try:
-        client().set(_held(lane), 1, ex=HELD_TTL)
+        quick_redis.client().set(_held(lane), 1, ex=HELD_TTL)
     except redis.RedisError as error:
         log.warning("not held: %s", type(error).__name__)
 
@@ -64,13 +64,13 @@ def hold(lane: str) -> None:
 def relieved(lanes: Mapping[str, Collection[str]]) -> bool:
     """True for the one who is to ring: of one of these lanes something was left out, and its queues have room again."""
     try:
-        flags = client().mget([_held(lane) for lane in lanes])
+        flags = quick_redis.client().mget([_held(lane) for lane in lanes])
         held = [lane for lane, flag in zip(lanes, flags, strict=True) if flag]
         if not held:
             return False
         waits = full({queue for lane in held for queue in lanes[lane]})
         free = [lane for lane in held if not crowded({q: waits[q] for q in lanes[lane] if q in waits})]
-        return bool(free) and bool(client().delete(*map(_held, free)))
+        return bool(free) and bool(quick_redis.client().delete(*map(_held, free)))
     except redis.RedisError:
         return False
 

@@ -18,8 +18,9 @@ from channels import registry
 from notifier.catalogue import event_types
 from notifier.models import DeadLetter
 from notifier.querysets.dead_letters import START, Cursor, Filter, Judged, Listed, Revival
-from notifier.record import InvalidTrigger, Recorded, Trigger, TriggerError, parse, record
+from notifier.record import Recorded, record
 from notifier.sources import check_source
+from notifier.trigger import InvalidTrigger, Trigger, TriggerError, parse
 
 BATCH = 500  # dead letters a transaction
 

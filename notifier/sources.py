@@ -7,7 +7,7 @@ from collections.abc import Collection
 from django.conf import settings
 
 from notifier.catalogue import may_trigger
-from notifier.record import Trigger, TriggerError
+from notifier.trigger import Trigger, TriggerError
 
 
 class Forbidden(TriggerError):  # noqa: N818 - named after what the caller reads

@@ -16,7 +16,7 @@ class EventStatus(TextChoices):
 
 class DeliveryStatus(TextChoices):
     QUEUED = "QUEUED"  # -> SENDING by a claim, -> SKIPPED; held: with due_at and hold_reason
-    SENDING = "SENDING"  # -> SENT, RETRYING, FAILED
+    SENDING = "SENDING"  # -> SENT, RETRYING, FAILED; -> QUEUED, SKIPPED where the claim finds it must not go now
     RETRYING = "RETRYING"  # -> SENDING once due, -> SKIPPED
     SENT = "SENT"  # the provider accepted it; -> DELIVERED, BOUNCED by its receipt
     FAILED = "FAILED"  # in the dead letters; -> QUEUED by replay

@@ -22,13 +22,15 @@ from channels import registry
 from channels.errors import ProviderUnavailable
 from notifier import deliver as delivering
 from notifier import dispatch as dispatching
-from notifier import doorbell, failpoints, liveness, pressure, quick_redis, retention, sweep
+from notifier import doorbell, failpoints, liveness, pressure, retention, sweep
 from notifier import settle as settling
 from notifier.dispatch import Lane, Round
 from notifier.models import DeadLetter
 from notifier.querysets.sql import storable
-from notifier.record import SIZE_LIMIT, InvalidTrigger, Recorded, Trigger, TriggerError, check_size, parse, record_many
+from notifier.quick_redis import quick_redis
+from notifier.record import Recorded, record_many
 from notifier.sources import check_source
+from notifier.trigger import SIZE_LIMIT, InvalidTrigger, Trigger, TriggerError, check_size, parse
 
 log = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from channels.testing import forget_gates
 from notifier import deliver, record, settle, sweep
 from notifier.dispatch import Lane, Round, dispatch
 from notifier.models import Delivery, NotificationEvent
+from notifier.trigger import parse
 
 
 def trigger(event_type: str, user_id: UUID | None = None, **more: Any) -> UUID:
@@ -20,7 +21,7 @@ def trigger(event_type: str, user_id: UUID | None = None, **more: Any) -> UUID:
     body: dict[str, Any] = {"eventType": event_type, "metadata": {"orderId": "ORD1"}, **more}
     if user_id:
         body["userId"] = str(user_id)
-    return record.record(record.parse(body), "shop")[0].event_id
+    return record.record(parse(body), "shop")[0].event_id
 
 
 def round_of(lane: Lane = Lane.STANDARD) -> Round:

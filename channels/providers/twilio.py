@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 from urllib.parse import urlencode, urlsplit
 
-from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
+from twilio.request_validator import RequestValidator  # type: ignore[import-untyped] # the SDK is
 from twilio.rest import Client  # type: ignore[import-untyped]
 
 from channels.base import Finding, Inquiry, Message, Receipt

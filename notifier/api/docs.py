@@ -65,7 +65,7 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
     target_class = "notifier.api.auth.ApiKeyAuthentication"
     name = "ApiKey"
 
-    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:  # noqa: ARG002
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:  # noqa: ARG002 - its signature
         return {
             "type": "apiKey",
             "in": "header",
@@ -74,13 +74,13 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         }
 
 
-class CustomerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call] # as above
+class CustomerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call] # drf-spectacular is untyped
     """How the documentation shows a customer's token."""
 
     target_class = "notifier.api.auth.CustomerAuthentication"
     name = "Customer"
 
-    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:  # noqa: ARG002
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:  # noqa: ARG002 - its signature
         return {
             "type": "http",
             "scheme": "bearer",

@@ -11,7 +11,7 @@ from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 
 from notifier.api.errors import ApiError
-from notifier.record import SIZE_LIMIT
+from notifier.trigger import SIZE_LIMIT
 
 BULK_BODY_LIMIT = 4 * 1024 * 1024  # bytes; views that take many raise `body_limit` to it
 

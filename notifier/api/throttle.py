@@ -18,8 +18,8 @@ from limits import parse
 from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 
-from notifier import quick_redis
 from notifier.models import ApiKey
+from notifier.quick_redis import quick_redis
 
 #: All counts of a request in one round trip: `limits` has a script for one. It gives how many of each may pass, and
 #: the milliseconds until more may.
@@ -63,7 +63,7 @@ def take(counts: Sequence[Count]) -> list[Grant]:
         return grants
     keys = [limit.prefix + count.name for _, count, limit in limited]
     arguments = [number for _, count, limit in limited for number in (count.cost, limit.amount, limit.seconds)]
-    found: list[int] = quick_redis.ask(lambda client: _script(client)(keys, arguments, client)) or []
+    found: list[int] = quick_redis.ask(lambda client: _script(client)(keys, arguments, client), list)
     for (index, _, limit), granted, wait in zip(limited, found[::2], found[1::2], strict=False):  # none: Redis is away
         if wait:
             grants[index] = Grant(granted, wait / 1000, limit.text)

@@ -23,17 +23,8 @@ from notifier.api.serializers import Body
 from notifier.api.throttle import Count, Grant
 from notifier.catalogue import Audience
 from notifier.models import ApiKey
-from notifier.record import (
-    KeyConflict,
-    Recorded,
-    Trigger,
-    TriggerError,
-    UnknownUser,
-    check_size,
-    parse,
-    record,
-    record_many,
-)
+from notifier.record import Recorded, record, record_many
+from notifier.trigger import KeyConflict, Trigger, TriggerError, UnknownUser, check_size, parse
 
 BULK_LIMIT = 1000  # events
 

@@ -135,7 +135,9 @@ class TokenView(APIView):
         responses={201: TokenAnswer, **errors(404)},
         examples=[
             example(
-                "One", {"token": "AZMfbn06cACAAAAAAAAAAQ:1vNl2q:…", "expiresAt": "2026-11-25T11:00:00Z"}, answer=201
+                "One",
+                {"token": "01931f6e-7d3a….1xWAaX.XiH5…", "expiresAt": "2026-11-25T11:00:00Z"},
+                answer=201,
             )
         ],
     )

@@ -18,7 +18,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDi
 from django.shortcuts import render
 from django.utils import translation
 from django.utils.decorators import method_decorator
-from django.utils.translation import gettext
+from django.utils.translation import get_language_info, gettext
 from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
@@ -32,7 +32,6 @@ from preferences import people, resolve
 from preferences.models import User
 from preferences.tokens import TokenError
 
-LANGUAGES = {"en": "English", "de": "Deutsch"}
 SAVED = "saved"
 PAGE, FORM = "notifier/pages/preferences.html", "notifier/pages/preferences_form.html"
 
@@ -113,7 +112,7 @@ def _context(user: User, **more: Any) -> dict[str, Any]:
         "seen": " ".join(on),
         "labels": {name: gettext(registry.channel_class(name).label or name.capitalize()) for name in kinds},
         "whereto": {channel: _whereto(user, kinds[channel], reachable[channel]) for channel in kinds},
-        "languages": LANGUAGES,
+        "languages": {code: get_language_info(code)["name_local"] for code in settings.LOCALES},
         "language": language_of(user.locale),
         "time_zones": sorted({user.time_zone, *_places()}),
         **more,

@@ -336,7 +336,7 @@ WITH new AS (
     SELECT (row ->> 0)::uuid, (row ->> 1)::uuid, row ->> 2, row ->> 3, row ->> 4, row ->> 5, row ->> 6, row ->> 7,
            due.at, due.at, 0, 0, 0, '', ''
     FROM json_array_elements(%s::json) AS planned(row),
-         LATERAL (SELECT now() + (row ->> 8)::float8 * interval '1 second' AS at) AS due
+         LATERAL (SELECT statement_timestamp() + (row ->> 8)::float8 * interval '1 second' AS at) AS due
     ON CONFLICT DO NOTHING
     RETURNING id, channel, status, hold_reason
 )

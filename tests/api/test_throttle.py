@@ -15,10 +15,10 @@ import redis
 from django.conf import settings as django_settings
 from pytest_django.fixtures import Settings
 
-from notifier import quick_redis
 from notifier.api import throttle
 from notifier.api.throttle import Count, Grant, take
 from notifier.models import NotificationEvent
+from notifier.quick_redis import quick_redis
 from preferences import tokens
 from preferences.models import User
 from preferences.tokens import Purpose
@@ -197,7 +197,7 @@ def test_without_a_rate_nobody_is_asked(settings: Settings) -> None:
     settings.REDIS_URL = "redis://host.invalid:1/0"
     quick_redis.forget()
     assert take([Count("key", "x", 3)]) == [Grant(3)]
-    assert quick_redis._rest.until == 0
+    assert quick_redis.rests_until == 0
 
 
 def test_windows_end(settings: Settings, client: redis.Redis) -> None:
@@ -223,7 +223,7 @@ def test_redis_away_refuses_no_trigger_and_is_left_alone(
         assert time.monotonic() - began < 0.35
         began = time.monotonic()
         assert [api("POST", TRIGGER, placed(userId=str(ada.id))).status for _ in range(3)] == [202, 202, 202]
-        assert quick_redis._rest.until > began + 3
+        assert quick_redis.rests_until > began + 3
 
 
 def test_a_redis_that_is_full_refuses_nobody(settings: Settings, client: redis.Redis) -> None:
@@ -231,6 +231,6 @@ def test_a_redis_that_is_full_refuses_nobody(settings: Settings, client: redis.R
     client.config_set("maxmemory", 1)
     try:
         assert take([Count("key", "x")])[0].granted == 1
-        assert quick_redis._rest.until > time.monotonic()
+        assert quick_redis.rests_until > time.monotonic()
     finally:
         client.config_set("maxmemory", 0)

@@ -13,7 +13,7 @@ import redis
 from django.conf import settings as django_settings
 from pytest_django.fixtures import Settings
 
-from channels import breaker, shared
+from channels import breaker
 from channels.base import ASKED_TO_WAIT, BREAKER_OPEN, Outcome, Permit, Receipt
 from channels.breaker import Breaker, OwnStore, RedisStore, State, Status, Tally, judge, leave
 from channels.errors import (
@@ -24,6 +24,8 @@ from channels.errors import (
     ProviderUnavailable,
     RateLimited,
 )
+from channels.resting_redis import REST
+from channels.shared import PATIENCE, shared_redis
 from tests.ports import free_port
 
 NOW = 1000.0
@@ -34,12 +36,12 @@ FAILED, OK = Tally(failed=1), Tally(ok=1)
 
 @pytest.fixture
 def client() -> Iterator[redis.Redis]:
-    shared.forget()
+    shared_redis.forget()
     found = redis.Redis.from_url(django_settings.REDIS_URL)
     found.flushdb()
     yield found
     found.close()
-    shared.forget()
+    shared_redis.forget()
 
 
 @pytest.mark.parametrize(
@@ -229,14 +231,14 @@ def test_while_redis_is_away_each_process_has_its_own(client: redis.Redis, setti
     assert one.leave(9)[0].reason == BREAKER_OPEN
     assert other.leave(9)[0] == Permit(9)
     assert one.look() is None
-    assert time.monotonic() - began < 2 * shared.PATIENCE
+    assert time.monotonic() - began < 2 * PATIENCE
 
 
 def test_redis_is_left_alone_for_a_while_and_then_asked_again(client: redis.Redis, settings: Settings) -> None:
     real, found = settings.REDIS_URL, Breaker("SMS:p")
     settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
     assert found.look() is None
-    assert shared._rest.until > time.monotonic() + shared.REST - 1
+    assert shared_redis.rests_until > time.monotonic() + REST - 1
     settings.REDIS_URL = real
     assert looked(found) == Status()
 

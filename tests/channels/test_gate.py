@@ -14,7 +14,7 @@ import redis
 from django.conf import settings as django_settings
 from pytest_django.fixtures import Settings
 
-from channels import base, registry, shared
+from channels import base, registry
 from channels.base import ASKED_TO_WAIT, BREAKER_OPEN, RATE_LIMIT, Channel, Message, Outcome, Permit, Receipt
 from channels.breaker import State, Status
 from channels.errors import (
@@ -27,6 +27,7 @@ from channels.errors import (
 )
 from channels.gate import Gate
 from channels.models import BreakerChange
+from channels.shared import shared_redis
 from channels.testing import RemoteProvider, forget_gates
 from tests.ports import free_port
 
@@ -81,13 +82,13 @@ def send(channel: Channel, count: int) -> list[Outcome]:
 
 def break_(client: redis.Redis, provider: str = "remote", **fields: Any) -> None:
     """Put a provider's breaker into the state that it has after failing; by default it is time for a trial."""
-    now = shared.client().time()[0]
+    now = shared_redis.client().time()[0]
     status = replace(Status(State.OPEN, now - 5, "broken", openings=1, open_until=now - 1), **fields)
     client.set(f"notifier:breaker:TOY:{provider}", orjson.dumps(status))
 
 
 def keep_open(client: redis.Redis, provider: str = "remote", seconds: float = 5) -> None:
-    break_(client, provider, open_until=shared.client().time()[0] + seconds)
+    break_(client, provider, open_until=shared_redis.client().time()[0] + seconds)
 
 
 def changes() -> list[tuple[str, str, str]]:
@@ -285,7 +286,7 @@ def test_local_providers_ask_nobody(settings: Settings) -> None:
     assert channel.send(messages(1)) == [Receipt("recording", "delivery-0.1")]
     assert channel.providers[0].gate is None
     assert not channel.recovered()
-    assert shared._rest.until == 0.0
+    assert shared_redis.rests_until == 0.0
 
 
 def test_the_inbox_has_no_gate() -> None:

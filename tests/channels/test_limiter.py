@@ -13,8 +13,9 @@ import redis
 from django.conf import settings as django_settings
 from pytest_django.fixtures import Settings
 
-from channels import limiter, shared
+from channels import limiter
 from channels.limiter import Limiter
+from channels.shared import shared_redis
 from tests.ports import free_port
 
 Grant: TypeAlias = tuple[float, float, int]  # asked at, answered at, how many
@@ -31,7 +32,7 @@ def client() -> Iterator[redis.Redis]:
 
 
 def forget() -> None:
-    shared.forget()
+    shared_redis.forget()
     limiter._in_redis.cache_clear()
     limiter._own.cache_clear()
 

@@ -9,9 +9,10 @@ import redis
 from django.conf import settings as django_settings
 from pytest_django.fixtures import Settings
 
-from notifier import pressure, quick_redis, tasks
+from notifier import pressure, tasks
 from notifier.dispatch import Lane, dispatch
 from notifier.models import Delivery, NotificationEvent
+from notifier.quick_redis import quick_redis
 from preferences.models import User
 from tests import engine
 from tests.sandbox_process import Sandbox

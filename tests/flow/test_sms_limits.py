@@ -13,8 +13,9 @@ import redis
 from django.conf import settings as django_settings
 from pytest_django.fixtures import Settings
 
-from channels import registry, shared
+from channels import registry
 from channels.budget import Budget, Share
+from channels.shared import shared_redis
 from channels.testing import forget_gates
 from notifier import checks
 from notifier.models import Delivery
@@ -158,7 +159,7 @@ def test_no_count_stays_for_ever() -> None:
 
 def test_while_redis_is_away_all_may_go(settings: Settings) -> None:
     settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
-    shared.forget()
+    shared_redis.forget()
     found = Budget("SMS", 10)
     assert found.take(50, urgent=False) == Share(50)
     found.give_back(Share(50), 50)

@@ -21,10 +21,11 @@ from channels.testing import forget_gates
 from notifier import dispatch
 from notifier.models import ApiKey, Delivery, NotificationEvent
 from notifier.querysets.dead_letters import Filter
-from notifier.record import TriggerError, parse, record_many
+from notifier.record import record_many
 from notifier.replay import replay
 from notifier.retention import delete_old
 from notifier.sweep import sweep
+from notifier.trigger import TriggerError, parse
 from preferences.models import User
 from tests import engine, history
 from tests.api.conftest import Caller

@@ -16,7 +16,8 @@ from pytest_django.fixtures import Settings
 
 from notifier.catalogue import event_types
 from notifier.models import NotificationEvent
-from notifier.record import KeyConflict, Recorded, Trigger, parse, record, record_many
+from notifier.record import Recorded, record, record_many
+from notifier.trigger import KeyConflict, Trigger, parse
 from preferences.models import User
 from tests import engine, plans
 

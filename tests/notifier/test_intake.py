@@ -12,7 +12,8 @@ from django.db import connection
 
 from notifier.catalogue import event_types
 from notifier.models import NotificationEvent
-from notifier.record import KeyConflict, Recorded, Trigger, TriggerError, parse, record, record_many
+from notifier.record import Recorded, record, record_many
+from notifier.trigger import KeyConflict, Trigger, TriggerError, parse
 from preferences.models import User
 
 

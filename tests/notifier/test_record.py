@@ -10,7 +10,8 @@ import pytest
 from django.contrib.auth.models import Group
 
 from notifier.models import NotificationEvent
-from notifier.record import InvalidTrigger, KeyConflict, TriggerError, UnknownUser, parse, record, record_many
+from notifier.record import record, record_many
+from notifier.trigger import InvalidTrigger, KeyConflict, TriggerError, UnknownUser, parse
 from preferences.models import User
 
 USER = str(uuid.uuid4())

@@ -17,8 +17,9 @@ from pytest_django.fixtures import Settings
 from channels.models import InboxMessage
 from notifier import retention, tasks
 from notifier.models import Attempt, DeadLetter, Delivery, NotificationEvent, new_id
-from notifier.record import parse, record
+from notifier.record import record
 from notifier.retention import Deleted, delete_old
+from notifier.trigger import parse
 from tests import letters
 
 pytestmark = pytest.mark.django_db

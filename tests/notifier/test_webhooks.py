@@ -9,7 +9,7 @@ from django.conf import settings
 from django.http import HttpResponse
 from django.test import Client
 from pytest_django.fixtures import Settings
-from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
+from twilio.request_validator import RequestValidator  # type: ignore[import-untyped] # the SDK is
 
 from preferences.models import SuppressedAddress, User
 from sandbox import credentials

@@ -1,0 +1,61 @@
+"""Redis for who cannot wait: an answer comes within its patience, or Redis is left alone for a while."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import redis
+from django.conf import settings
+
+log = logging.getLogger(__name__)
+
+REST = 5.0  # seconds without a try after a failure
+
+_T = TypeVar("_T")
+
+
+class RestingRedis:
+    """`patience`: seconds for a connection, and again for an answer. `without`: what its absence means, for the log."""
+
+    def __init__(self, patience: float, without: str) -> None:
+        self._patience = patience
+        self._without = without
+        self._client: redis.Redis | None = None
+        self.rests_until = 0.0  # by time.monotonic()
+        os.register_at_fork(after_in_child=self._disconnect)
+
+    def ask(self, question: Callable[[redis.Redis], _T], otherwise: Callable[[], _T]) -> _T:
+        """What `question` gets from Redis; while Redis is away or being left alone, what `otherwise` says."""
+        if time.monotonic() >= self.rests_until:
+            try:
+                return question(self.client())
+            except redis.RedisError as error:
+                self.rest(error)
+        return otherwise()
+
+    def rest(self, error: Exception) -> None:
+        """After a failure leave Redis alone for a while."""
+        self.rests_until = time.monotonic() + REST
+        log.warning("Redis is away, %s for %.0f s: %s", self._without, REST, type(error).__name__)
+
+    def client(self) -> redis.Redis:
+        if self._client is None:
+            self._client = redis.Redis.from_url(
+                settings.REDIS_URL,
+                socket_timeout=self._patience,
+                socket_connect_timeout=self._patience,
+                retry=None,
+            )
+        return self._client
+
+    def forget(self) -> None:
+        """Connect anew, to whatever the settings name now."""
+        self.rests_until = 0.0
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        self._client = None
