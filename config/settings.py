@@ -76,6 +76,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "notifier.api.middleware.ApiErrors",
+    "notifier.callers.Callers",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -132,6 +133,8 @@ POSTGRES_SETTINGS = (
     # a plan that is kept must not be one for a table that was empty then; every statement of ours has its index
     "enable_seqscan=off",
     "jit=off",  # compiling costs more than our short statements
+    # who acts where nobody is named (preferences/acting.py); the history takes a session without it for a stranger's
+    'notifier.acting={"kind":"ENGINE"}',
 )
 DATABASES = {
     "default": {
@@ -177,6 +180,7 @@ WAKE_SPREAD = timedelta(seconds=20)  # over which a recovered provider's waiting
 REPLAY_RATE = max(1, number("NOTIFIER_REPLAY_RATE", 50))  # dead letters a second that all replays together send again
 DELIVERY_FAILED_WINDOW = timedelta(minutes=5)  # staff hear of one cause on one channel once in this time
 RETENTION = timedelta(days=number("NOTIFIER_RETENTION_DAYS", 90))  # of settled events, and with them of their keys
+HISTORY_RETENTION = timedelta(days=number("NOTIFIER_HISTORY_DAYS", 0))  # of who changed what; 0: for good
 
 CUSTOMER_TOKEN_LIFETIME = timedelta(minutes=number("NOTIFIER_CUSTOMER_TOKEN_MINUTES", 60, least=1))
 PAGE_LINK_LIFETIME = timedelta(days=number("NOTIFIER_PAGE_LINK_DAYS", 90, least=1))  # of the link in every mail

@@ -18,7 +18,8 @@ from notifier.catalogue import EventType, event_types
 from notifier.render import missing_templates
 
 STAGING_IS_ON = "Staging: messages go to nobody but those whom STAGING_RECIPIENTS names."
-SHORTEST_RETENTION = timedelta(days=30)  # an idempotency key lives as long as its event, and is promised so long
+# an idempotency key lives as long as its event, and is promised so long; the history's triggers refuse less, too
+SHORTEST_RETENTION = timedelta(days=30)
 BUILT_IN_CHANNELS = ("EMAIL", "SMS", "PUSH", "IN_APP")
 
 
@@ -74,10 +75,14 @@ def check_time_chain(**_: Any) -> list[CheckMessage]:
 
 def check_retention(**_: Any) -> list[CheckMessage]:
     """Nothing is deleted too early."""
-    if settings.RETENTION >= SHORTEST_RETENTION:
-        return []
     shortest = f"it must be {SHORTEST_RETENTION.days} at least"
-    return [Error(f"NOTIFIER_RETENTION_DAYS is {settings.RETENTION.days}; {shortest}.", id="notifier.E006")]
+    found: list[CheckMessage] = []
+    if settings.RETENTION < SHORTEST_RETENTION:
+        found.append(Error(f"NOTIFIER_RETENTION_DAYS is {settings.RETENTION.days}; {shortest}.", id="notifier.E006"))
+    if timedelta() < settings.HISTORY_RETENTION < SHORTEST_RETENTION:
+        days = settings.HISTORY_RETENTION.days
+        found.append(Error(f"NOTIFIER_HISTORY_DAYS is {days}; {shortest}, or 0 to keep it.", id="notifier.E009"))
+    return found
 
 
 def check_sources(**_: Any) -> list[CheckMessage]:

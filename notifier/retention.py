@@ -1,5 +1,7 @@
 """Delete what is older than settings.RETENTION: settled events and all that hangs on them, refused triggers, the inbox.
 
+And of the history of changes what is older than settings.HISTORY_RETENTION, where there is one.
+
 Each batch is a short transaction of its own, so whatever ends a run half-way leaves whole events.
 """
 
@@ -9,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
@@ -18,6 +20,7 @@ from django.db import connection, transaction
 from channels.models import InboxMessage
 from notifier.failpoints import hit
 from notifier.models import DeadLetter, NotificationEvent
+from preferences import audit
 
 log = logging.getLogger(__name__)
 
@@ -33,24 +36,29 @@ class Deleted:
     events: int = 0
     letters: int = 0
     messages: int = 0
+    changes: int = 0
     more: bool = False
 
 
 def delete_old() -> Deleted:
     """One run. It ends, with nothing more to do, where it meets another one."""
-    before, ends = _cutoff(), time.monotonic() + BUDGET
+    before, ends = _cutoff(settings.RETENTION), time.monotonic() + BUDGET
     events = _in_batches(NotificationEvent.objects.delete_settled, before, ends)
     letters = _in_batches(DeadLetter.objects.delete_refused, before, ends)
     messages = _in_batches(InboxMessage.objects.delete_old, before, ends)
-    deleted = Deleted(events, letters, messages, more=time.monotonic() >= ends)
-    if events or letters or messages:
-        log.info("retention: %d events, %d refused triggers, %d inbox messages deleted", events, letters, messages)
+    changes = _forget_history(ends)
+    deleted = Deleted(events, letters, messages, changes, more=time.monotonic() >= ends)
+    if events or letters or messages or changes:
+        log.info(
+            "retention: %d events, %d refused triggers, %d inbox messages, %d rows of the history deleted",
+            events, letters, messages, changes,
+        )  # fmt: skip
     return deleted
 
 
-def _cutoff() -> datetime:
+def _cutoff(period: timedelta) -> datetime:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT statement_timestamp() - %s * interval '1 second'", [settings.RETENTION.total_seconds()])
+        cursor.execute("SELECT statement_timestamp() - %s * interval '1 second'", [period.total_seconds()])
         cutoff: datetime = cursor.fetchone()[0]
         return cutoff
 
@@ -66,6 +74,20 @@ def _in_batches(delete: Callable[[datetime, UUID, UUID, int], list[UUID]], befor
         if len(ids) < BATCH:
             break
         last = max(ids)
+    return total
+
+
+def _forget_history(ends: float) -> int:
+    total = 0
+    if not settings.HISTORY_RETENTION:
+        return total
+    before = _cutoff(settings.HISTORY_RETENTION)
+    while time.monotonic() < ends:
+        with transaction.atomic():
+            forgotten = audit.forget(before, BATCH) if _alone() else 0
+        total += forgotten
+        if forgotten < BATCH:
+            break
     return total
 
 

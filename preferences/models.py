@@ -8,7 +8,8 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models.fields.json import KT
+from django.db.models.functions import Coalesce, Now
 from uuid_utils.compat import uuid7
 
 from preferences.addresses import clean_locale, clean_phone, clean_time_zone
@@ -196,3 +197,78 @@ class SuppressedAddress(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.reason}"
+
+
+class Change(models.Model):
+    """A row of the history: what was changed, by whom, when and from where. Written by the database's triggers alone.
+
+    Append-only: the table refuses UPDATE, DELETE and TRUNCATE, but for what preferences.audit does (docs/audit.md).
+    """
+
+    class Action(models.TextChoices):
+        INSERT = "INSERT"
+        UPDATE = "UPDATE"
+        DELETE = "DELETE"
+        TRUNCATE = "TRUNCATE"  # of the whole table
+        BLANK = "BLANK"  # a person was erased: the addresses in their history were blanked
+        FORGET = "FORGET"  # old rows of the history were deleted
+
+    class Kind(models.TextChoices):
+        PERSON = "PERSON"
+        DEVICE = "DEVICE"
+        PREFERENCE = "PREFERENCE"
+        SUPPRESSED_ADDRESS = "SUPPRESSED_ADDRESS", "Suppressed address"
+        MEMBERSHIP = "MEMBERSHIP"  # of a person in a group
+        PERMISSION = "PERMISSION"  # of a person's own
+        GROUP = "GROUP"
+        GROUP_PERMISSION = "GROUP_PERMISSION", "Group permission"
+        API_KEY = "API_KEY", "API key"
+        DEAD_LETTER = "DEAD_LETTER", "Dead letter"
+        HISTORY = "HISTORY"
+
+    class ActorKind(models.TextChoices):
+        API_KEY = "API_KEY", "API key"  # its prefix
+        STAFF = "STAFF"  # their username
+        CUSTOMER = "CUSTOMER"  # a person by their own link, or whoever calls without a key
+        COMMAND = "COMMAND"  # of manage.py
+        ENGINE = "ENGINE"  # a task, a sweep: nobody in person
+        DATABASE = "DATABASE"  # a session that is not ours, by its role
+
+    id = models.BigAutoField(primary_key=True)
+    at = models.DateTimeField(db_default=Now())
+    action = models.CharField(max_length=8, choices=Action)
+    kind = models.CharField(max_length=20, choices=Kind)
+    object_id = models.CharField(max_length=40, blank=True, help_text="the changed row's")
+    person_id = models.UUIDField(null=True, help_text="whom it concerns")
+    before = models.JSONField(null=True, help_text="of an UPDATE only what differs")
+    after = models.JSONField(null=True)
+    actor_kind = models.CharField(max_length=8, choices=ActorKind)
+    actor = models.CharField(max_length=150, blank=True)
+    origin = models.JSONField(null=True, help_text="from where: IP, request id, page")
+    blanked_at = models.DateTimeField(null=True, help_text="the addresses were taken out")
+
+    class Meta:
+        verbose_name = "change"
+        verbose_name_plural = "history"
+        default_permissions = ("view",)
+        indexes = [
+            # a person's history; blanking
+            models.Index(
+                fields=["person_id", "-id"], name="change_person", condition=models.Q(person_id__isnull=False)
+            ),
+            # the history of a key, of a dead letter
+            models.Index(fields=["kind", "object_id", "-id"], name="change_object"),
+            # what somebody did
+            models.Index(fields=["actor", "-id"], name="change_actor"),
+            # of a time; retention
+            models.Index(fields=["at"], name="change_at"),
+            # an address that was suppressed: blanking
+            models.Index(
+                Coalesce(KT("after__address"), KT("before__address")),
+                name="change_suppressed",
+                condition=models.Q(kind="SUPPRESSED_ADDRESS"),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.kind} {self.object_id}"

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
+from pytest_django import DjangoDbBlocker
 from pytest_django.fixtures import Settings
 
 from channels import registry
@@ -16,6 +18,20 @@ from preferences.models import Device, User
 from sandbox import credentials
 from tests import sandbox_process
 from tests.sandbox_process import Sandbox
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """Tests that commit are cleaned up by TRUNCATE, of the history too."""
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE preferences_change DISABLE TRIGGER keep_whole_history")
+
+
+@pytest.fixture
+def whole_history(db: None) -> None:
+    """The history refuses TRUNCATE, as it does outside tests; until the test's transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE preferences_change ENABLE TRIGGER keep_whole_history")
 
 
 @pytest.fixture(scope="session")

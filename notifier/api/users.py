@@ -20,7 +20,7 @@ from notifier.api.docs import errors, example
 from notifier.api.errors import ApiError, flat, invalid, not_found
 from notifier.api.parsers import BULK_BODY_LIMIT
 from notifier.api.serializers import Body, camel
-from preferences import people, tokens
+from preferences import audit, people, tokens
 from preferences.models import Platform, User
 from preferences.tokens import Purpose
 
@@ -118,10 +118,11 @@ class UserView(APIView):
 
     @extend_schema(tags=["Users"], summary="Forget a person", responses={204: None, **errors(404)})
     def delete(self, _request: Request, user_id: UUID) -> Response:
-        """Erases the person, their devices, choices and inbox. Events keep the id alone."""
+        """Erases the person, their devices, choices and inbox, and blanks their history. Events keep the id alone."""
         with transaction.atomic():
             known_user(user_id).delete()
             InboxMessage.objects.filter(user_id=user_id).delete()
+            audit.blank(user_id)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

@@ -24,6 +24,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
 from channels import registry
+from notifier.callers import name_customer
 from notifier.catalogue import event_types
 from notifier.links import read_preferences
 from notifier.pages.choices import Changes, changes, channel_switches, topics
@@ -44,6 +45,7 @@ class PreferencesView(View):
             user = User.objects.get(id=read_preferences(token), is_active=True)
         except (TokenError, User.DoesNotExist):
             return dead_link(request)
+        name_customer(request, user.id)
         with translation.override(language_of(user.locale)):
             return framed(super().dispatch(request, *args, user=user, **kwargs))
 

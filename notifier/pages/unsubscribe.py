@@ -19,6 +19,7 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
+from notifier.callers import name_customer
 from notifier.catalogue import EventType, event_types
 from notifier.links import preferences_url, read_unsubscribe
 from notifier.models import Delivery
@@ -67,6 +68,8 @@ class UnsubscribeView(View):
         reader = _reader(token)
         if reader is None:
             return dead_link(request)
+        if reader.user:
+            name_customer(request, reader.user.id)
         with translation.override(language_of(reader.locale)):
             return framed(super().dispatch(request, *args, reader=reader, **kwargs))
 

@@ -67,3 +67,9 @@ def test_a_source_is_limited_to_types_that_there_are(settings: Settings) -> None
     settings.SOURCES = {"celery": ("ORDER_PLACED",), "order-events": ("ORDER_SHIPPED", "ORDER_LOST")}
     (problem,) = checks.check_sources()
     assert problem.msg == "NOTIFIER_SOURCES: order-events names the unknown event type ORDER_LOST."
+
+
+@pytest.mark.parametrize(("days", "problems"), [(0, 0), (29, 1), (30, 0)])
+def test_the_history_is_kept_a_month_at_least(settings: Settings, days: int, problems: int) -> None:
+    settings.HISTORY_RETENTION = timedelta(days=days)
+    assert len(checks.check_retention()) == problems

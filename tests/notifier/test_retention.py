@@ -20,6 +20,7 @@ from notifier.models import Attempt, DeadLetter, Delivery, NotificationEvent, ne
 from notifier.record import record
 from notifier.retention import Deleted, delete_old
 from notifier.trigger import parse
+from preferences.models import Change
 from tests import letters
 
 pytestmark = pytest.mark.django_db
@@ -164,3 +165,26 @@ def test_what_somebody_has_locked_stays() -> None:
     with another("SELECT FROM notifier_notificationevent WHERE id = %s FOR UPDATE", [busy.id]):
         assert delete_old() == Deleted(events=1)
     assert NotificationEvent.objects.get() == busy
+
+
+def test_the_history_is_kept_unless_a_setting_says_otherwise(settings: Settings) -> None:
+    Change.objects.bulk_create(
+        Change(at=timezone.now() - timedelta(days=days), action="INSERT", kind="PERSON", actor_kind="ENGINE")
+        for days in (400, 380, 300)
+    )
+    assert delete_old() == Deleted()
+
+    settings.HISTORY_RETENTION = timedelta(days=365)
+    assert delete_old() == Deleted(changes=2)
+    assert Change.objects.filter(action="INSERT", object_id="").count() == 1
+
+
+def test_much_history_goes_in_batches(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.HISTORY_RETENTION = timedelta(days=31)
+    monkeypatch.setattr(retention, "BATCH", 2)
+    Change.objects.bulk_create(
+        Change(at=timezone.now() - timedelta(days=40), action="INSERT", kind="PERSON", actor_kind="ENGINE")
+        for _ in range(5)
+    )
+    assert delete_old() == Deleted(changes=5)
+    assert Change.objects.filter(action="FORGET").count() == 3
