@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 UNFOLD = {
@@ -11,6 +12,7 @@ UNFOLD = {
     "SITE_SYMBOL": "notifications",
     "SHOW_VIEW_ON_SITE": False,
     "ENVIRONMENT": "notifier.admin.environment",
+    "STYLES": [lambda _request: static("preferences/history.css")],
     "SIDEBAR": {
         "show_search": True,
         "navigation": [
@@ -60,6 +62,11 @@ UNFOLD = {
                 "title": "Access",
                 "items": [
                     {"title": "API keys", "icon": "key", "link": reverse_lazy("admin:notifier_apikey_changelist")},
+                    {
+                        "title": "History",
+                        "icon": "history",
+                        "link": reverse_lazy("admin:preferences_change_changelist"),
+                    },
                 ],
             },
         ],

@@ -33,7 +33,8 @@ from notifier.querysets.dead_letters import Filter
 from notifier.replay import EXPLAINED, replay
 from notifier.states import DeliveryStatus, EventStatus
 from notifier.timeline import timeline, whole_events
-from preferences.models import User
+from preferences.admin import WithHistory
+from preferences.models import Change, User
 
 NOTHING = "-"
 COLOURS = {
@@ -167,7 +168,8 @@ class EventAdmin(ReadOnlyAdmin):
 
 
 @admin.register(DeadLetter)
-class DeadLetterAdmin(ReadOnlyAdmin):
+class DeadLetterAdmin(WithHistory, ReadOnlyAdmin):
+    history_kind = Change.Kind.DEAD_LETTER
     list_display = ("created_at", "cause", "event_type", "channel", "state", "event_link", "last_error")
     list_filter = ("status", EventTypeFilter)
     list_select_related = ("delivery__event",)
@@ -223,9 +225,10 @@ class DeadLetterAdmin(ReadOnlyAdmin):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ReadOnlyAdmin):
+class ApiKeyAdmin(WithHistory, ReadOnlyAdmin):
     """Keys are made by `manage.py create_api_key`, which shows them once."""
 
+    history_kind = Change.Kind.API_KEY
     list_display = ("name", "source", "prefix", "scopes", "created_at", "last_used_at", "expires_at", "revoked_at")
     ordering = ("-created_at",)
     fields = (

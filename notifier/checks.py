@@ -81,7 +81,7 @@ def check_retention(**_: Any) -> list[CheckMessage]:
         found.append(Error(f"NOTIFIER_RETENTION_DAYS is {settings.RETENTION.days}; {shortest}.", id="notifier.E006"))
     if timedelta() < settings.HISTORY_RETENTION < SHORTEST_RETENTION:
         days = settings.HISTORY_RETENTION.days
-        found.append(Error(f"NOTIFIER_HISTORY_DAYS is {days}; {shortest}, or 0 to keep it.", id="notifier.E009"))
+        found.append(Error(f"NOTIFIER_HISTORY_DAYS is {days}; {shortest}, or 0 to keep it.", id="notifier.E008"))
     return found
 
 

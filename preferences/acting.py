@@ -41,9 +41,13 @@ def acting(who: Callable[[], Actor]) -> Iterator[None]:
     nothing more.
     """
 
+    told = False
+
     def tell(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
         if not _may_change(sql):
             return execute(sql, params, many, context)
+        nonlocal told
+        told = True
         with nullcontext() if connection.in_atomic_block else transaction.atomic():
             with connection.cursor() as cursor:
                 cursor.execute(f"SELECT set_config('{SETTING}', %s, true)", [orjson.dumps(asdict(who())).decode()])
@@ -51,6 +55,11 @@ def acting(who: Callable[[], Actor]) -> Iterator[None]:
 
     with connection.execute_wrapper(tell):
         yield
+    if (
+        told and connection.in_atomic_block and not connection.needs_rollback
+    ):  # the transaction began before, and goes on
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL {SETTING} TO DEFAULT")
 
 
 def _may_change(sql: Any) -> bool:

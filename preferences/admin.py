@@ -1,21 +1,37 @@
+# unfold's decorators are untyped
+# mypy: disable-error-code="untyped-decorator"
 """The people for people: who they are, where they are reached, what they chose."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar
 from uuid import UUID
 
+from asgiref.sync import sync_to_async
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from django.contrib.auth.models import Group
-from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.core.handlers.asgi import ASGIRequest
+from django.db.models import Model, Q, QuerySet
+from django.db.models.fields.json import KT
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import redirect
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.contrib.filters.admin import RangeDateTimeFilter
+from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.paginator import InfinitePaginator
+from unfold.utils import parse_datetime_str
 
-from preferences.models import Device, Preference, SuppressedAddress, User
+from preferences import history
+from preferences.models import Change, Device, Preference, SuppressedAddress, User
 
 admin.site.unregister(Group)
 
@@ -26,6 +42,30 @@ class LongListAdmin(ModelAdmin):  # type: ignore[misc] # unfold is untyped
     paginator = InfinitePaginator
     show_full_result_count = False
     list_per_page = 50
+
+
+class WithHistory(ModelAdmin):  # type: ignore[misc]
+    """A page that shows who changed what it is about; the button "History" leads to the whole of it."""
+
+    change_form_after_template = "preferences/history.html"
+    history_kind = ""  # of the row itself; empty: all that concerns the person
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = dict(extra_context or {})
+        if request.user.has_perm("preferences.view_change"):
+            own = Q(kind=self.history_kind, object_id=object_id)
+            found = own if self.history_kind else Q(person_id=_uuid(object_id))
+            context["changes"] = history.table(Change.objects.filter(found)) | {"all": _whole_history(object_id)}
+        return super().change_view(request, object_id, form_url, context)  # type: ignore[no-any-return]
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseBase:
+        if request.user.has_perm("preferences.view_change"):
+            return redirect(_whole_history(object_id))
+        return super().history_view(request, object_id, extra_context)  # type: ignore[no-any-return]
 
 
 class DeviceInline(TabularInline):  # type: ignore[misc]
@@ -62,7 +102,7 @@ class NewUserForm(UserCreationForm):  # type: ignore[misc]
 
 
 @admin.register(User)
-class UserAdmin(BaseUserAdmin, LongListAdmin):  # type: ignore[type-arg] # subscripts need a patched Django
+class UserAdmin(WithHistory, BaseUserAdmin, LongListAdmin):  # type: ignore[type-arg, misc] # subscripts need a patched Django
     form = UserForm
     add_form = NewUserForm
     change_password_form = AdminPasswordChangeForm
@@ -125,8 +165,129 @@ class SuppressedAddressAdmin(LongListAdmin):
     search_help_text = "The address, or its beginning"
 
 
+class TimeFilter(RangeDateTimeFilter):  # type: ignore[misc]
+    """From one time to another, in the server's time zone: unfold's own compares without one."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+        for end, lookup in (("from", "gte"), ("to", "lte")):
+            day, time = (self.used_parameters.get(f"{self.parameter_name}_{end}_{part}") or "" for part in (0, 1))
+            default = "00:00:00" if end == "from" else "23:59:59"
+            if at := parse_datetime_str(f"{day} {time or default}") if day else None:
+                queryset = queryset.filter(**{f"{self.parameter_name}__{lookup}": timezone.make_aware(at)})
+        return queryset
+
+
+@admin.register(Change)
+class ChangeAdmin(LongListAdmin):
+    """The history. Read-only, newest first; what the filters show goes into a file."""
+
+    list_display = ("when", "who", "what", "about", "changed", "where")
+    list_display_links = None
+    list_filter = ("kind", "action", "actor_kind", ("at", TimeFilter))
+    list_filter_submit = True
+    list_before_template = "preferences/export.html"
+    ordering = ("-id",)
+    search_fields = ("actor",)  # get_search_results says what is found
+    search_help_text = "Id of a person, key or dead letter; email or phone; username, key's prefix or command"
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - Django's signatures
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
+        return False
+
+    def get_urls(self) -> list[URLPattern]:
+        export = path("export/", self.admin_site.admin_view(self.export), name="preferences_change_export")
+        return [export, *super().get_urls()]
+
+    def get_search_results(
+        self,
+        request: HttpRequest,  # noqa: ARG002
+        queryset: QuerySet[Change],
+        search_term: str,
+    ) -> tuple[QuerySet[Change], bool]:
+        """Exact values alone, since those are indexed."""
+        term = search_term.strip()
+        return (queryset.filter(_changes_matching(term)) if term else queryset), False
+
+    def export(self, request: HttpRequest) -> HttpResponseBase:
+        """What the list shows by its filters and its search, all pages of it."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        lines = history.export(self.get_changelist_instance(request).get_queryset(request))
+        # each server is given what it can send piece by piece; the other kind it would gather first
+        answer = StreamingHttpResponse(
+            _in_thread(lines) if isinstance(request, ASGIRequest) else lines, content_type="text/csv; charset=utf-8"
+        )
+        answer["Content-Disposition"] = f'attachment; filename="history-{timezone.now():%Y-%m-%d-%H%M%S}.csv"'
+        return answer
+
+    @display(description="When", ordering="id")
+    def when(self, change: Change) -> str:
+        return history.when(change)
+
+    @display(description="Who")
+    def who(self, change: Change) -> str:
+        return history.who(change)
+
+    @display(description="What")
+    def what(self, change: Change) -> str:
+        return history.what(change)
+
+    @display(description="Of")
+    def about(self, change: Change) -> SafeString:
+        return history.about(change)
+
+    @display(description="Before → after")
+    def changed(self, change: Change) -> SafeString:
+        return history.changed(change)
+
+    @display(description="From where")
+    def where(self, change: Change) -> SafeString:
+        return history.where(change)
+
+
+async def _in_thread(lines: Iterator[str]) -> AsyncIterator[str]:
+    """The same, each piece made in the request's thread, where its database connection is."""
+    while (piece := await sync_to_async(_next)(lines)) is not None:
+        yield piece
+
+
+def _next(lines: Iterator[str]) -> str | None:
+    return next(lines, None)
+
+
+def _changes_matching(term: str) -> Q:
+    if known := _uuid(term):
+        return Q(person_id=known) | Q(object_id=str(known))
+    people = User.objects.filter(email=term) if "@" in term else User.objects.filter(phone=term.replace(" ", ""))
+    suppressed = Q(kind=Change.Kind.SUPPRESSED_ADDRESS, id__in=_suppressions(term.lower().replace(" ", "")))
+    concerned = Q(person_id__in=list(people.values_list("id", flat=True)[:100]))
+    return Q(actor=term) | Q(object_id=term) | concerned | suppressed
+
+
+def _suppressions(address: str) -> list[int]:
+    """Walks change_suppressed."""
+    named = Change.objects.filter(kind=Change.Kind.SUPPRESSED_ADDRESS).annotate(
+        address=Coalesce(KT("after__address"), KT("before__address"))
+    )
+    return list(named.filter(address=address).values_list("id", flat=True)[:1000])
+
+
 def _matching(term: str) -> Q:
+    known = _uuid(term)
+    return Q(id=known) if known else Q(email=term) | Q(phone=term.replace(" ", "")) | Q(username=term)
+
+
+def _uuid(text: str) -> UUID | None:
     try:
-        return Q(id=UUID(term))
+        return UUID(text)
     except ValueError:
-        return Q(email=term) | Q(phone=term.replace(" ", "")) | Q(username=term)
+        return None
+
+
+def _whole_history(object_id: str) -> str:
+    return f"{reverse('admin:preferences_change_changelist')}?q={object_id}"

@@ -206,12 +206,12 @@ class Change(models.Model):
     """
 
     class Action(models.TextChoices):
-        INSERT = "INSERT"
-        UPDATE = "UPDATE"
-        DELETE = "DELETE"
-        TRUNCATE = "TRUNCATE"  # of the whole table
-        BLANK = "BLANK"  # a person was erased: the addresses in their history were blanked
-        FORGET = "FORGET"  # old rows of the history were deleted
+        INSERT = "INSERT", "added"
+        UPDATE = "UPDATE", "changed"
+        DELETE = "DELETE", "deleted"
+        TRUNCATE = "TRUNCATE", "table emptied"
+        BLANK = "BLANK", "blanked"  # a person was erased: the addresses in their history were blanked
+        FORGET = "FORGET", "deleted"  # old rows of the history
 
     class Kind(models.TextChoices):
         PERSON = "PERSON"
@@ -257,7 +257,7 @@ class Change(models.Model):
                 fields=["person_id", "-id"], name="change_person", condition=models.Q(person_id__isnull=False)
             ),
             # the history of a key, of a dead letter
-            models.Index(fields=["kind", "object_id", "-id"], name="change_object"),
+            models.Index(fields=["object_id", "-id"], name="change_object"),
             # what somebody did
             models.Index(fields=["actor", "-id"], name="change_actor"),
             # of a time; retention

@@ -194,12 +194,12 @@ class Migration(migrations.Migration):
                     "action",
                     models.CharField(
                         choices=[
-                            ("INSERT", "Insert"),
-                            ("UPDATE", "Update"),
-                            ("DELETE", "Delete"),
-                            ("TRUNCATE", "Truncate"),
-                            ("BLANK", "Blank"),
-                            ("FORGET", "Forget"),
+                            ("INSERT", "added"),
+                            ("UPDATE", "changed"),
+                            ("DELETE", "deleted"),
+                            ("TRUNCATE", "table emptied"),
+                            ("BLANK", "blanked"),
+                            ("FORGET", "deleted"),
                         ],
                         max_length=8,
                     ),
@@ -255,7 +255,7 @@ class Migration(migrations.Migration):
                         fields=["person_id", "-id"],
                         name="change_person",
                     ),
-                    models.Index(fields=["kind", "object_id", "-id"], name="change_object"),
+                    models.Index(fields=["object_id", "-id"], name="change_object"),
                     models.Index(fields=["actor", "-id"], name="change_actor"),
                     models.Index(fields=["at"], name="change_at"),
                     models.Index(

@@ -171,9 +171,10 @@ def test_who_acts_is_asked_at_each_change_and_forgotten_after(ada: User) -> None
         User.objects.update(locale="de")
         assert User.objects.get().locale == "de"
         User.objects.update(locale="en")
+    User.objects.update(locale="fr")
 
     told = Change.objects.filter(action="UPDATE").order_by("id").values_list("actor", "origin")
-    assert list(told) == [("first", {"login": "root"}), ("second", {"login": "root"})]
+    assert list(told) == [("first", {"login": "root"}), ("second", {"login": "root"}), ("", None)]
 
 
 @pytest.mark.django_db(transaction=True)
