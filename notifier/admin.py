@@ -97,6 +97,7 @@ class EventAdmin(ReadOnlyAdmin):
                     ("event_type", "state"),
                     ("order", "recipient_link"),
                     ("source", "idempotency_key"),
+                    "came_from",
                     ("recorded", "settled"),
                     "expires",
                 )
@@ -146,6 +147,10 @@ class EventAdmin(ReadOnlyAdmin):
             address,
             _name(event.user),
         )
+
+    @display(description="Came from")
+    def came_from(self, event: NotificationEvent) -> str:
+        return ", ".join(f"{name} {text}" for name, text in (event.origin or {}).items()) or NOTHING
 
     @display(description="Recorded")
     def recorded(self, event: NotificationEvent) -> str:

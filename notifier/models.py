@@ -45,6 +45,7 @@ class NotificationEvent(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     source = models.CharField(max_length=100, help_text="API key's source, Celery caller or bus")
+    origin = models.JSONField(null=True, help_text="from where it came: IP and request id, or Celery task")
     idempotency_key = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001 - NULL is "no key": never equal
     body_hash = models.BinaryField(max_length=32, help_text="SHA-256 of the trigger as canonical JSON")
     event_type = models.CharField(max_length=64)

@@ -133,6 +133,7 @@ def _row(trigger: Trigger, user_id: UUID | None, key: str | None) -> NewEvent:
     return NewEvent(
         id=new_id(),
         idempotency_key=key,
+        origin=trigger.origin,
         body_hash=trigger.body_hash,
         event_type=event_type.name,
         priority=event_type.priority,

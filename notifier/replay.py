@@ -260,7 +260,8 @@ def _parsed(letter: DeadLetter) -> Trigger:
     except orjson.JSONDecodeError as error:
         raise InvalidTrigger("The payload is not JSON." if letter.payload else "No payload was kept.") from error
     has_key = isinstance(body, Mapping) and body.get("idempotencyKey") is not None
-    return parse(body, idempotency_key=None if has_key else str(letter.id))
+    key, came_from = None if has_key else str(letter.id), {"deadLetter": str(letter.id)}
+    return parse(body, idempotency_key=key, origin=came_from)
 
 
 def _close(run: _Run, letter: DeadLetter, trigger: Trigger, created: Sequence[UUID]) -> None:

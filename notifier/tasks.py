@@ -120,7 +120,7 @@ def _body(given: Any, key: str | None) -> Any:
 
 
 def _take(task: Task[Any, Any], bodies: Sequence[Any]) -> None:
-    parsed = [_parsed(body) for body in bodies]
+    parsed = [_parsed(body, {"task": str(task.request.id)}) for body in bodies]
     accepted = [trigger for trigger in parsed if isinstance(trigger, Trigger)]
     try:
         recorded = iter(_recorded(accepted))
@@ -134,10 +134,10 @@ def _take(task: Task[Any, Any], bodies: Sequence[Any]) -> None:
         ring()
 
 
-def _parsed(body: object) -> Trigger | TriggerError:
+def _parsed(body: object, origin: Mapping[str, str]) -> Trigger | TriggerError:
     try:
         check_size(body)
-        found = parse(body)
+        found = parse(body, origin=origin)
         check_source(settings.CELERY_SOURCE, found)
     except TriggerError as error:
         return error

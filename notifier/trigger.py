@@ -70,6 +70,7 @@ class Trigger:
     user_id: UUID | None = None
     recipient: Mapping[str, str] | None = None
     idempotency_key: str | None = None
+    origin: Mapping[str, str] | None = None
 
     @property
     def recipient_key(self) -> str:
@@ -85,8 +86,10 @@ class Trigger:
         return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
 
 
-def parse(body: object, *, idempotency_key: str | None = None) -> Trigger:
+def parse(body: object, *, idempotency_key: str | None = None, origin: Mapping[str, str] | None = None) -> Trigger:
     """A trigger from a decoded JSON body; a key given apart (a header) wins over the body's own.
+
+    `origin` says from where it came, as {"ip": "192.0.2.1"} or {"task": "…"}; it is kept with the event.
 
     Raises InvalidTrigger or OutOfBounds, with what is wrong by field.
     """
@@ -102,6 +105,7 @@ def parse(body: object, *, idempotency_key: str | None = None) -> Trigger:
         user_id=user_id,
         recipient=recipient,
         idempotency_key=_key(idempotency_key if idempotency_key is not None else body.get("idempotencyKey")),
+        origin=origin,
     )
 
 

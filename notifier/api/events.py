@@ -62,6 +62,9 @@ class EventBody(Body):
     order_id = serializers.CharField()
     user_id = serializers.UUIDField(allow_null=True)
     source_ = serializers.CharField()
+    origin = serializers.DictField(
+        child=serializers.CharField(), allow_null=True, help_text="from where it came: ip and requestId, or task"
+    )
     status = serializers.CharField()
     recorded_at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField()

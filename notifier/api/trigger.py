@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -21,6 +21,7 @@ from notifier.api.errors import ApiError, invalid
 from notifier.api.parsers import BULK_BODY_LIMIT
 from notifier.api.serializers import Body
 from notifier.api.throttle import Count, Grant
+from notifier.callers import origin
 from notifier.catalogue import Audience
 from notifier.models import ApiKey
 from notifier.record import Recorded, record, record_many
@@ -101,7 +102,7 @@ class TriggerView(APIView):
     def post(self, request: Request) -> Response:
         """202 once the event is recorded for good; 200 with the same eventId when this trigger came before."""
         caller = _caller(request)
-        trigger = _parsed(_body(request), caller, request.headers.get("Idempotency-Key"))
+        trigger = _parsed(_body(request), caller, origin(request), request.headers.get("Idempotency-Key"))
         _throttle(caller, trigger)
         if isinstance(trigger, ApiError):
             raise trigger
@@ -136,7 +137,9 @@ class BulkTriggerView(APIView):
     def post(self, request: Request) -> Response:
         """One result an event, in the order given. A refused one does not stop the others."""
         caller = _caller(request)
-        parsed = _without_too_frequent([_parsed(body, caller, measured=False) for body in _events(request.data)])
+        came_from = origin(request)
+        bodies = _events(request.data)
+        parsed = _without_too_frequent([_parsed(body, caller, came_from, measured=False) for body in bodies])
         accepted = [trigger for trigger in parsed if isinstance(trigger, Trigger)]
         outcomes = iter(record_many(accepted, caller.source))
         results = [_result(trigger, outcomes) for trigger in parsed]
@@ -229,11 +232,13 @@ def _events(body: Any) -> list[Any]:
     return events
 
 
-def _parsed(body: object, caller: ApiKey, key: str | None = None, *, measured: bool = True) -> Trigger | ApiError:
+def _parsed(
+    body: object, caller: ApiKey, came_from: Mapping[str, str], key: str | None = None, *, measured: bool = True
+) -> Trigger | ApiError:
     try:
         if not measured:
             check_size(body)
-        trigger = parse(body, idempotency_key=key)
+        trigger = parse(body, idempotency_key=key, origin=came_from)
     except TriggerError as error:
         return _refusal(error)
     return _forbidden(caller, trigger) or trigger

@@ -39,6 +39,7 @@ class NewEvent:
 
     id: UUID
     idempotency_key: str | None
+    origin: Mapping[str, str] | None
     body_hash: bytes
     event_type: str
     priority: int
@@ -257,14 +258,14 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
             cursor.execute(
                 """
                 INSERT INTO notifier_notificationevent (
-                    id, source, idempotency_key, body_hash, event_type, priority, stage, user_id,
+                    id, source, idempotency_key, origin, body_hash, event_type, priority, stage, user_id,
                     recipient, recipient_key, order_id, metadata, status, round, expires_at)
-                SELECT id, %s, idempotency_key, decode(body_hash, 'hex'), event_type, priority, stage, user_id,
+                SELECT id, %s, idempotency_key, origin, decode(body_hash, 'hex'), event_type, priority, stage, user_id,
                     recipient, recipient_key, order_id, metadata, 'QUEUED', 0,
                     statement_timestamp() + time_to_live * interval '1 second'
                 FROM json_to_recordset(%s) AS event(
-                    id uuid, idempotency_key text, body_hash text, event_type text, priority int2, stage int2,
-                    user_id uuid, recipient jsonb, recipient_key text, order_id text, metadata jsonb,
+                    id uuid, idempotency_key text, origin jsonb, body_hash text, event_type text, priority int2,
+                    stage int2, user_id uuid, recipient jsonb, recipient_key text, order_id text, metadata jsonb,
                     time_to_live float8)
                 ON CONFLICT (source, idempotency_key) DO NOTHING
                 RETURNING id
