@@ -1,9 +1,21 @@
 """How the admin looks, what its sidebar holds, and how often a wrong password is taken."""
 
 from datetime import timedelta
+from typing import Any
 
 from django.templatetags.static import static
 from django.urls import reverse_lazy
+
+
+def _page(title: str, icon: str, app: str, model: str) -> dict[str, Any]:
+    """A list in the sidebar, of whoever may see it."""
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:{app}_{model}_changelist"),
+        "permission": lambda request: request.user.has_perm(f"{app}.view_{model}"),
+    }
+
 
 UNFOLD = {
     "SITE_TITLE": "Notifier",
@@ -19,54 +31,26 @@ UNFOLD = {
             {
                 "title": "Notifications",
                 "items": [
-                    {
-                        "title": "Events",
-                        "icon": "notifications",
-                        "link": reverse_lazy("admin:notifier_notificationevent_changelist"),
-                    },
-                    {
-                        "title": "Dead letters",
-                        "icon": "report",
-                        "link": reverse_lazy("admin:notifier_deadletter_changelist"),
-                    },
-                    {
-                        "title": "Providers",
-                        "icon": "sensors",
-                        "link": reverse_lazy("admin:notifier_channels_breakerchange_changelist"),
-                    },
-                    {
-                        "title": "Inbox",
-                        "icon": "inbox",
-                        "link": reverse_lazy("admin:notifier_channels_inboxmessage_changelist"),
-                    },
+                    _page("Events", "notifications", "notifier", "notificationevent"),
+                    _page("Dead letters", "report", "notifier", "deadletter"),
+                    _page("Providers", "sensors", "notifier_channels", "breakerchange"),
+                    _page("Inbox", "inbox", "notifier_channels", "inboxmessage"),
                 ],
             },
             {
                 "title": "People",
                 "items": [
-                    {"title": "Users", "icon": "person", "link": reverse_lazy("admin:preferences_user_changelist")},
-                    {"title": "Groups", "icon": "group", "link": reverse_lazy("admin:auth_group_changelist")},
-                    {
-                        "title": "Preferences",
-                        "icon": "tune",
-                        "link": reverse_lazy("admin:preferences_preference_changelist"),
-                    },
-                    {
-                        "title": "Suppressed addresses",
-                        "icon": "block",
-                        "link": reverse_lazy("admin:preferences_suppressedaddress_changelist"),
-                    },
+                    _page("Users", "person", "preferences", "user"),
+                    _page("Groups", "group", "auth", "group"),
+                    _page("Preferences", "tune", "preferences", "preference"),
+                    _page("Suppressed addresses", "block", "preferences", "suppressedaddress"),
                 ],
             },
             {
                 "title": "Access",
                 "items": [
-                    {"title": "API keys", "icon": "key", "link": reverse_lazy("admin:notifier_apikey_changelist")},
-                    {
-                        "title": "History",
-                        "icon": "history",
-                        "link": reverse_lazy("admin:preferences_change_changelist"),
-                    },
+                    _page("API keys", "key", "notifier", "apikey"),
+                    _page("History", "history", "preferences", "change"),
                 ],
             },
         ],

@@ -181,7 +181,7 @@ class DeadLetterAdmin(WithHistory, ReadOnlyAdmin):
     ordering = ("-created_at",)
     search_fields = ("=cause", "=channel", "=event_type")
     search_help_text = "Cause, channel or event type"
-    actions = ("replay", "replay_forced")
+    actions = ("replay", "replay_forced", "discard")
     fields = (
         ("cause", "state"), ("event_type", "channel", "source"), "event_link", "last_error", "payload_text",
         ("created_at", "closed_at"),
@@ -208,7 +208,10 @@ class DeadLetterAdmin(WithHistory, ReadOnlyAdmin):
         return json.dumps(letter.delivery.event.metadata, indent=2, ensure_ascii=False)
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("notifier.change_deadletter"))
+        return bool(request.user.has_perm("notifier.replay_deadletter"))
+
+    def has_discard_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("notifier.discard_deadletter"))
 
     @action(description="Send again", permissions=["replay"])
     def replay(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
@@ -219,6 +222,12 @@ class DeadLetterAdmin(WithHistory, ReadOnlyAdmin):
     def replay_forced(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
         """Also what is too late, overtaken, or reached its recipient another way."""
         self._replay(request, queryset, force=True)
+
+    @action(description="Discard", permissions=["discard"])
+    def discard(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
+        """Nobody will send the chosen again; what is not open any more stays as it is."""
+        discarded = DeadLetter.objects.discard(list(queryset.values_list("id", flat=True)))
+        self.message_user(request, f"{discarded} discarded.", messages.SUCCESS if discarded else messages.WARNING)
 
     def _replay(self, request: HttpRequest, queryset: QuerySet[DeadLetter], *, force: bool) -> None:
         report = replay(Filter(ids=list(queryset.values_list("id", flat=True))), force=force)

@@ -185,6 +185,10 @@ class DeadLetter(models.Model):
     objects = DeadLetterQuerySet.as_manager()
 
     class Meta:
+        permissions = [
+            ("replay_deadletter", "Can send a dead letter again"),
+            ("discard_deadletter", "Can discard a dead letter"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["delivery"], condition=models.Q(status="OPEN"), name="dead_letter_open_once_per_delivery"

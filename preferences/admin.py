@@ -131,6 +131,19 @@ class UserAdmin(WithHistory, BaseUserAdmin, LongListAdmin):  # type: ignore[type
         ("Staff", {"fields": ("username", "usable_password", "password1", "password2", "is_staff", "groups")}),
     )
 
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
+        """Who may not change groups gives nobody rights; a superuser is made by superusers alone."""
+        fixed = tuple(super().get_readonly_fields(request, obj))
+        if not request.user.has_perm("auth.change_group"):
+            return (*fixed, "username", "is_staff", "is_superuser", "groups", "user_permissions")
+        return fixed if request.user.is_superuser else (*fixed, "is_superuser")
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_change_permission(request, obj) and _may_touch(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and _may_touch(request, obj)
+
     def get_search_results(
         self,
         request: HttpRequest,  # noqa: ARG002 - Django's signature
@@ -258,6 +271,13 @@ async def _in_thread(lines: Iterator[str]) -> AsyncIterator[str]:
 
 def _next(lines: Iterator[str]) -> str | None:
     return next(lines, None)
+
+
+def _may_touch(request: HttpRequest, user: User | None) -> bool:
+    """Whoever changes the account of a member of staff could act as them: it takes rights that are no smaller."""
+    if user is None or request.user.is_superuser:
+        return True
+    return not user.is_superuser and (not user.is_staff or request.user.has_perm("auth.change_group"))
 
 
 def _changes_matching(term: str) -> Q:

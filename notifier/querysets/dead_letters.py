@@ -151,6 +151,22 @@ class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
         with connection.cursor() as cursor:
             cursor.execute(_REVIVE, params)
 
+    def discard(self, ids: Sequence[UUID]) -> int:
+        """OPEN -> DISCARDED; how many. What a replay has in hand is left to it."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                WITH unwanted AS (
+                    SELECT id FROM notifier_deadletter WHERE id = ANY(%s) AND status = 'OPEN'
+                    ORDER BY id FOR UPDATE SKIP LOCKED
+                )
+                UPDATE notifier_deadletter SET status = 'DISCARDED', closed_at = statement_timestamp()
+                WHERE id = ANY(ARRAY(SELECT id FROM unwanted))
+                """,
+                [list(ids)],
+            )
+            return int(cursor.rowcount)
+
     def overtaken(self, event_ids: Sequence[UUID], superseded_from: int) -> bool:
         """Was a later stage of the same order recorded for the same recipient? As DeliveryQuerySet.candidates asks."""
         with connection.cursor() as cursor:

@@ -154,7 +154,7 @@ def test_under_asgi_the_file_is_streamed_too(settings: Settings) -> None:
     async def download() -> bytes:
         client = AsyncClient()
         await client.aforce_login(root)
-        answer = await client.get(EXPORT)
+        answer = await client.get(EXPORT, {"q": str(root.id)})
         assert answer.is_async  # type: ignore[attr-defined] # of a streaming answer
         return b"".join([part async for part in answer.streaming_content])  # type: ignore[attr-defined] # as above
 
