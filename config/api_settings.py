@@ -20,6 +20,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "notifier.api.errors.handle",
     "DEFAULT_THROTTLE_CLASSES": ["notifier.api.auth.CallerThrottle"],
+    "DEFAULT_METADATA_CLASS": None,  # OPTIONS: the schema says all, and no browser elsewhere is to call (no CORS)
     "UNAUTHENTICATED_USER": None,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
@@ -33,5 +34,9 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",  # no CDN
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "notifier.api.docs.say_what_is_refused",
+    ],
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
 }

@@ -7,7 +7,8 @@ from django.views.generic import RedirectView
 from notifier.webhooks import webhook
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="admin:index")),  # whoever opens the bare address is staff
+    # whoever opens the bare address is staff
+    path("", RedirectView.as_view(pattern_name="admin:index", http_method_names=["get", "head"])),
     path("admin/", admin.site.urls),
     path("", include("notifier.pages.urls")),
     path("webhooks/<str:provider>", webhook),

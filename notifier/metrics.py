@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import Error
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -99,6 +100,7 @@ METRICS.register(Breakers())
 METRICS.register(Backlog())
 
 
+@require_safe
 def metrics(_request: HttpRequest) -> HttpResponse:
     """Prometheus's text format, for whoever asks: keep the address inside (docs/configuration.md)."""
     return HttpResponse(generate_latest(METRICS), content_type=CONTENT_TYPE_LATEST)

@@ -103,17 +103,18 @@ class HasScope(BasePermission):
     """
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        method = request.method or ""
+        method = "GET" if request.method == "HEAD" else request.method or ""
+        # a method that the view does not have is answered by 405, as OPTIONS; one that forgot its scope by 403
+        known = method != "OPTIONS" and hasattr(view, method.lower())
         if isinstance(request.auth, Customer):
-            if hasattr(view, method.lower()) and method not in getattr(view, "customers_may", ()):
+            if known and method not in getattr(view, "customers_may", ()):
                 raise PermissionDenied("This takes an API key, not a customer's token.")
             return True
         if not isinstance(request.auth, ApiKey):
             throttle.without_a_key(request)
             return False
         scope = getattr(view, "required_scopes", {}).get(method)
-        # a method that the view does not have is answered by 405; one that forgot its scope by 403
-        if hasattr(view, method.lower()) and scope not in request.auth.scopes:
+        if known and scope not in request.auth.scopes:
             raise PermissionDenied(f"This API key lacks the scope {scope!r}.")
         return True
 

@@ -3,66 +3,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.http import HttpResponseServerError
 from django.test import Client, RequestFactory
 from django.utils import timezone
-from rest_framework.views import APIView
 
-from notifier.api import urls
 from notifier.api.errors import handle
 from notifier.api.middleware import ApiErrors
 from notifier.models import ApiKey, NotificationEvent
 from preferences.models import User
 from tests.api.conftest import Caller
-
-SOMEBODY = f"/notifications/users/{UUID(int=7)}"
-CALLS = [
-    ("POST", "/notifications/trigger", "trigger"),
-    ("POST", "/notifications/trigger/bulk", "trigger"),
-    ("GET", "/notifications/events?orderId=1", "read"),
-    ("GET", f"/notifications/events/{UUID(int=7)}", "read"),
-    ("PUT", SOMEBODY, "admin"),
-    ("DELETE", SOMEBODY, "admin"),
-    ("POST", "/notifications/users/bulk", "admin"),
-    ("PUT", f"{SOMEBODY}/devices/t", "admin"),
-    ("DELETE", f"{SOMEBODY}/devices/t", "admin"),
-    ("GET", "/notifications/preferences", "preferences"),
-    ("POST", "/notifications/preferences", "preferences"),
-    ("PUT", "/notifications/preferences", "preferences"),
-    ("DELETE", "/notifications/preferences", "preferences"),
-    ("GET", "/notifications/inbox", "read"),
-    ("POST", f"/notifications/inbox/{UUID(int=7)}/read", "read"),
-    ("GET", "/notifications/dead-letters", "read"),
-    ("POST", "/notifications/dead-letters/replay", "admin"),
-]
-
-
-@pytest.mark.parametrize(("method", "path", "scope"), CALLS)
-def test_each_call_needs_a_key_with_its_scope(
-    caller: Callable[..., Caller], method: str, path: str, scope: str
-) -> None:
-    others = [other for other in ApiKey.SCOPES if other != scope]
-
-    assert Caller(None)(method, path, {}).status == 401
-    refused = caller(*others)(method, path, {})
-    assert (refused.status, refused.code) == (403, "FORBIDDEN")
-    assert scope in refused.body["error"]["message"]
-    assert caller(scope)(method, path, {}).status not in {401, 403}
-
-
-def test_every_view_of_the_api_names_its_scopes() -> None:
-    views: list[Any] = [getattr(pattern.callback, "cls", None) for pattern in urls.urlpatterns]
-    ours = [view for view in views if view and view.__module__.startswith("notifier.api")]
-
-    assert len(ours) > 10
-    for view in ours:
-        assert issubclass(view, APIView)
-        methods = {method for method in ("GET", "POST", "PUT", "PATCH", "DELETE") if hasattr(view, method.lower())}
-        assert set(view.required_scopes) == methods, view
 
 
 @pytest.mark.parametrize("header", ["Api-Key wrong", "Api-Key", "Bearer x", "Api-Key k\xe4se", ""])

@@ -1,0 +1,113 @@
+"""Who may call what: the one table that the access matrix goes by. Every address that the web process has is in it.
+
+Its key is the address as the URL configuration writes it. What is missing fails `test_every_address_has_its_rule`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth.models import Group
+from django.db.models import Model
+from django.utils import timezone
+from django_celery_beat import models as beat
+
+from channels.models import BreakerChange, InboxMessage
+from notifier.models import ApiKey, new_id
+from preferences.models import Preference, SuppressedAddress, User
+from tests.letters import make_event, make_letter
+
+EVERYBODY = "everybody"
+
+#: Address -> method -> the scope that a key needs, or EVERYBODY. A method that is not named is nobody's.
+API: Mapping[str, Mapping[str, str]] = {
+    "notifications/trigger": {"POST": "trigger"},
+    "notifications/trigger/bulk": {"POST": "trigger"},
+    "notifications/events": {"GET": "read"},
+    "notifications/events/<uuid:event_id>": {"GET": "read"},
+    "notifications/users/bulk": {"POST": "admin"},
+    "notifications/users/<uuid:user_id>": {"PUT": "admin", "DELETE": "admin"},
+    "notifications/users/<uuid:user_id>/devices/<path:token>": {"PUT": "admin", "DELETE": "admin"},
+    "notifications/preferences": dict.fromkeys(("GET", "POST", "PUT", "DELETE"), "preferences"),
+    "notifications/inbox": {"GET": "read"},
+    "notifications/inbox/<uuid:message_id>/read": {"POST": "read"},
+    "notifications/dead-letters": {"GET": "read"},
+    "notifications/dead-letters/replay": {"POST": "admin"},
+}
+
+#: Pages and machine addresses that ask for no key.
+OPEN: Mapping[str, Mapping[str, str]] = {
+    "": {"GET": EVERYBODY},  # leads to the admin
+    "health/live": {"GET": EVERYBODY},
+    "health/ready": {"GET": EVERYBODY},
+    "metrics": {"GET": EVERYBODY},
+    "api/schema": {"GET": EVERYBODY},
+    "api/docs": {"GET": EVERYBODY},
+}
+
+#: Pages of the admin that belong to no model, by their name: what a staff member without any permission is answered.
+#: Who is not logged in is sent to the login.
+ADMIN_PAGES: Mapping[str, int] = {
+    "index": 200,
+    "search": 200,  # names of the models that one may see
+    "login": 302,  # is logged in
+    "logout": 405,  # by POST alone
+    "password_change": 200,
+    "password_change_done": 200,
+    "autocomplete": 403,
+    "jsi18n": 200,
+    "view_on_site": 404,
+    "app_list": 404,
+    "auth_user_password_change": 403,
+    "": 404,  # whatever else; and the old addresses of objects, which lead to their pages
+}
+#: Without a login: the answers that are not "log in first".
+ADMIN_OPEN: Mapping[str, frozenset[int]] = {
+    "login": frozenset({200}),
+    "logout": frozenset({302, 405}),
+}
+
+VIEW = frozenset({"changelist", "history", "change"})
+EDIT = VIEW | {"add", "delete"}
+
+
+def _interval() -> Model:
+    made: Model = beat.IntervalSchedule.objects.create(every=1, period="days")
+    return made
+
+
+def _preference() -> Model:
+    return Preference.objects.create(user=User.objects.create_user(), channel="SMS", enabled=False)
+
+
+#: Model of the admin -> the pages that even a superuser has of it, and how to make one.
+ADMIN_MODELS: Mapping[str, tuple[frozenset[str], Callable[[], Any]]] = {
+    "notifier_notificationevent": (VIEW, make_event),
+    "notifier_deadletter": (VIEW, lambda: make_letter(make_event())),
+    "notifier_apikey": (VIEW, lambda: ApiKey.issue("other", ["read"])[0]),
+    "notifier_channels_inboxmessage": (
+        VIEW,
+        lambda: InboxMessage.objects.create(user_id=new_id(), delivery_id=new_id(), title="Shipped"),
+    ),
+    "notifier_channels_breakerchange": (VIEW, lambda: BreakerChange.objects.create(channel="SMS", state="OPEN")),
+    "preferences_user": (EDIT, lambda: User.objects.create_user(email="ada@mail.example")),
+    "preferences_preference": (EDIT, _preference),
+    "preferences_suppressedaddress": (EDIT, lambda: SuppressedAddress.objects.create(kind="email", address="a@b.c")),
+    "auth_group": (EDIT, lambda: Group.objects.create(name="carriers")),
+    "django_celery_beat_intervalschedule": (EDIT, _interval),
+    "django_celery_beat_crontabschedule": (EDIT, beat.CrontabSchedule.objects.create),
+    "django_celery_beat_solarschedule": (
+        EDIT,
+        lambda: beat.SolarSchedule.objects.create(event="sunset", latitude=52, longitude=13),
+    ),
+    "django_celery_beat_clockedschedule": (
+        EDIT,
+        lambda: beat.ClockedSchedule.objects.create(clocked_time=timezone.now() + timedelta(days=1)),
+    ),
+    "django_celery_beat_periodictask": (
+        EDIT,
+        lambda: beat.PeriodicTask.objects.create(name="t", task="notifier.sweep", interval=_interval()),
+    ),
+}
