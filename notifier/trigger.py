@@ -153,8 +153,8 @@ def _guest(recipient: object) -> Mapping[str, str]:
 
 def _uuid(value: object) -> UUID:
     try:
-        return UUID(str(value))
-    except ValueError as error:
+        return value if isinstance(value, UUID) else UUID(value)  # type: ignore[arg-type] # what is no text raises
+    except (ValueError, TypeError, AttributeError) as error:
         raise InvalidTrigger("userId must be a UUID.", {"userId": "Must be a UUID."}) from error
 
 

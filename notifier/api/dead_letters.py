@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 from notifier import tasks
 from notifier.api.docs import errors, example
 from notifier.api.errors import invalid
-from notifier.api.serializers import Body, Pages
+from notifier.api.serializers import Body, Flag, Id, PageQuery, Pages, Text
 from notifier.models import DeadLetter
 from notifier.querysets.dead_letters import Filter
 from notifier.replay import EXPLAINED, problems, replay
@@ -25,15 +25,13 @@ _REASONS = "; ".join(f"`{reason}`: {text}" for reason, text in EXPLAINED.items()
 _API_NAMES = {"event_types": "eventType", "channels": "channel", "until": "until"}
 
 
-class DeadLetterQuery(Body):
+class DeadLetterQuery(PageQuery):
     status = serializers.ChoiceField(DeadLetterStatus.choices, default=DeadLetterStatus.OPEN)
-    channel = serializers.CharField(required=False)
-    event_type = serializers.CharField(required=False)
-    cause = serializers.CharField(required=False)
+    channel = Text(required=False)
+    event_type = Text(required=False)
+    cause = Text(required=False)
     since = serializers.DateTimeField(required=False, help_text="written down then or later")
     until = serializers.DateTimeField(required=False, help_text="written down before")
-    cursor = serializers.CharField(required=False)
-    limit = serializers.IntegerField(required=False)
 
 
 class DeadLetterRow(Body):
@@ -54,20 +52,20 @@ class ReplayBody(Body):
     """Either `ids`, or one or more filters, or `all`."""
 
     ids = serializers.ListField(
-        child=serializers.UUIDField(),
+        child=Id(),
         min_length=1,
         max_length=REPLAY_LIMIT,
         required=False,
         help_text="in place of filters",
     )
-    cause = serializers.CharField(required=False)
-    event_type = serializers.CharField(required=False)
-    channel = serializers.CharField(required=False)
+    cause = Text(required=False)
+    event_type = Text(required=False)
+    channel = Text(required=False)
     since = serializers.DateTimeField(required=False, help_text="written down then or later")
     until = serializers.DateTimeField(required=False, help_text="written down before")
-    all = serializers.BooleanField(default=False, help_text="without any filter: every open dead letter")
-    dry_run = serializers.BooleanField(default=False, help_text="count, and send nothing")
-    force = serializers.BooleanField(default=False, help_text="also what is REACHED, SUPERSEDED or EXPIRED")
+    all = Flag(default=False, help_text="without any filter: every open dead letter")
+    dry_run = Flag(default=False, help_text="count, and send nothing")
+    force = Flag(default=False, help_text="also what is REACHED, SUPERSEDED or EXPIRED")
     limit = serializers.IntegerField(
         min_value=1, max_value=REPLAY_LIMIT, default=REPLAY_LIMIT, help_text="replay about so many, the oldest first"
     )

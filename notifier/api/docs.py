@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
@@ -32,14 +33,16 @@ _MEANINGS = {
         {"idempotencyKey": "Came with another body."},
     ),
     413: ("The body is too large.", "TOO_LARGE", {}),
+    415: ("The body is not JSON.", "UNSUPPORTED_MEDIA_TYPE", {}),
     429: ("Too many requests; see Retry-After.", "RATE_LIMITED", {}),
     503: ("The database is away; see Retry-After. Try again, with the same Idempotency-Key.", "UNAVAILABLE", {}),
 }
 
 
 def errors(*statuses: int) -> dict[int, OpenApiResponse]:
-    """These error answers, and those that every request may get."""
-    return {status: _response(status) for status in sorted({*statuses, 401, 403, 429, 503})}
+    """These error answers, and those that every request may get; 413 stands for a request with a body."""
+    with_body = {413, 415} if 413 in statuses else set()
+    return {status: _response(status) for status in sorted({*statuses, *with_body, 401, 403, 429, 503})}
 
 
 def _response(status: int) -> OpenApiResponse:
@@ -56,7 +59,15 @@ def example(title: str, value: object, *, answer: int | None = None) -> OpenApiE
     return OpenApiExample(title, value=value, response_only=True, status_codes=[str(answer)])
 
 
-USER_ID = OpenApiParameter("userId", str, required=True, description="whose")
+USER_ID = OpenApiParameter("userId", UUID, required=True, description="whose")
+
+
+def say_what_is_refused(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """drf-spectacular's hook: no body of ours may hold a field that nobody knows."""
+    for schema in result["components"]["schemas"].values():
+        if "properties" in schema:
+            schema.setdefault("additionalProperties", False)
+    return result
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call] # drf-spectacular is untyped

@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 
 from notifier.api.docs import errors
 from notifier.api.errors import not_found
-from notifier.api.serializers import Body, Pages
+from notifier.api.serializers import Body, PageQuery, Pages, Text
 from notifier.models import NotificationEvent
 from notifier.timeline import timeline, whole_events
 
@@ -77,10 +77,8 @@ class EventBody(Body):
         return super().to_representation(instance)
 
 
-class EventQuery(Body):
-    order_id = serializers.CharField(max_length=100)
-    cursor = serializers.CharField(required=False)
-    limit = serializers.IntegerField(required=False)
+class EventQuery(PageQuery):
+    order_id = Text(max_length=100)
 
 
 class EventPages(Pages):

@@ -16,13 +16,11 @@ from channels.models import InboxMessage
 from notifier.api.auth import Customer, check_own
 from notifier.api.docs import errors
 from notifier.api.errors import not_found
-from notifier.api.serializers import Body, Pages
+from notifier.api.serializers import Body, Id, PageQuery, Pages
 
 
-class InboxQuery(Body):
-    user_id = serializers.UUIDField()
-    cursor = serializers.CharField(required=False)
-    limit = serializers.IntegerField(required=False)
+class InboxQuery(PageQuery):
+    user_id = Id()
 
 
 class InboxRow(Body):

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from notifier.api.auth import check_own
 from notifier.api.docs import USER_ID, errors, example
 from notifier.api.errors import ApiError, invalid
-from notifier.api.serializers import Body
+from notifier.api.serializers import Body, Flag, Id, Text
 from notifier.api.users import known_user
 from notifier.catalogue import event_types
 from preferences import people
@@ -31,13 +31,16 @@ def _event_type(name: str) -> None:
         raise serializers.ValidationError(f"Unknown event type; there are {', '.join(event_types())}.")
 
 
+def _known_channels() -> list[str]:
+    return sorted({*settings.CHANNELS, *(c for kind in event_types().values() for c in kind.reachable_channels)})
+
+
 def _channel(name: str) -> None:
-    known = sorted({*settings.CHANNELS, *(c for kind in event_types().values() for c in kind.reachable_channels)})
-    if name and name not in known:
-        raise serializers.ValidationError(f"Unknown channel; there are {', '.join(known)}.")
+    if name and name not in _known_channels():
+        raise serializers.ValidationError(f"Unknown channel; there are {', '.join(_known_channels())}.")
 
 
-class OneOrAll(serializers.CharField):
+class OneOrAll(Text):
     """A name; absent, null or empty mean all."""
 
     def __init__(self, **options: Any) -> None:
@@ -47,19 +50,29 @@ class OneOrAll(serializers.CharField):
         return super().run_validation("" if data is None else data)
 
 
+@extend_schema_field({"type": "string", "nullable": True, "enum": ["", *event_types(), None]})
+class EventTypeOrAll(OneOrAll):
+    pass
+
+
+@extend_schema_field({"type": "string", "nullable": True, "enum": ["", *_known_channels(), None]})
+class ChannelOrAll(OneOrAll):
+    pass
+
+
 class ChoiceBody(Body):
-    event_type = OneOrAll(validators=[_event_type], help_text="absent: every type")
-    channel = OneOrAll(validators=[_channel], help_text="absent: every channel")
-    enabled = serializers.BooleanField()
+    event_type = EventTypeOrAll(validators=[_event_type], help_text="absent: every type")
+    channel = ChannelOrAll(validators=[_channel], help_text="absent: every channel")
+    enabled = Flag()
 
 
 class PreferenceBody(ChoiceBody):
-    user_id = serializers.UUIDField()
+    user_id = Id()
 
 
 class PreferencesBody(Body):
-    user_id = serializers.UUIDField()
-    preferences = ChoiceBody(many=True, allow_empty=False)
+    user_id = Id()
+    preferences = serializers.ListField(child=ChoiceBody(), min_length=1)
 
 
 class PreferenceRow(Body):
@@ -88,7 +101,7 @@ class QuietHoursAnswer(QuietHoursBody):
 
 
 class UserQuery(Body):
-    user_id = serializers.UUIDField()
+    user_id = Id()
 
 
 class PreferencesView(APIView):

@@ -19,10 +19,10 @@ from notifier.api import throttle
 from notifier.api.docs import errors, example
 from notifier.api.errors import ApiError, invalid
 from notifier.api.parsers import BULK_BODY_LIMIT
-from notifier.api.serializers import Body
+from notifier.api.serializers import Body, Id, Text
 from notifier.api.throttle import Count, Grant
 from notifier.callers import origin
-from notifier.catalogue import Audience
+from notifier.catalogue import Audience, event_types
 from notifier.models import ApiKey
 from notifier.record import Recorded, record, record_many
 from notifier.trigger import KeyConflict, Trigger, TriggerError, UnknownUser, check_size, parse
@@ -37,21 +37,25 @@ ORDER_SHIPPED = {
 EVENT_ID = "01931f6e-7d3a-7000-8000-0000000000e1"
 
 
+def _text(**options: Any) -> Text:
+    return Text(required=False, allow_null=True, **options)
+
+
 class GuestBody(Body):
-    email = serializers.EmailField(required=False)
-    phone = serializers.CharField(required=False, help_text="with country code, as +49 151 12345678")
-    locale = serializers.CharField(required=False, help_text="as en or de-AT")
-    time_zone = serializers.CharField(required=False, help_text="an IANA name")
+    email = _text(allow_blank=True)
+    phone = _text(allow_blank=True, help_text="with country code, as +49 151 12345678")
+    locale = _text(allow_blank=True, help_text="as en or de-AT")
+    time_zone = _text(allow_blank=True, help_text="an IANA name")
 
 
 class TriggerBody(Body):
     """What a trigger looks like. It is for the documentation: notifier.record checks triggers of every origin."""
 
-    event_type = serializers.CharField(help_text="a type of the event catalogue, as ORDER_SHIPPED")
-    user_id = serializers.UUIDField(required=False, help_text="whom a customer type is for")
-    recipient = GuestBody(required=False, help_text="a guest, in place of userId")
+    event_type = serializers.ChoiceField(list(event_types()), help_text="a type of the event catalogue")
+    user_id = Id(required=False, allow_null=True, help_text="whom a customer type is for")
+    recipient = GuestBody(required=False, allow_null=True, help_text="a guest, in place of userId")
     metadata = serializers.DictField(required=False, help_text="orderId and what else the type asks for")
-    idempotency_key = serializers.CharField(required=False, max_length=255)
+    idempotency_key = _text(max_length=255)
 
 
 class TriggerAnswer(Body):
@@ -63,7 +67,11 @@ class TriggerAnswer(Body):
 
 
 class BulkBody(Body):
-    events = TriggerBody(many=True, help_text=f"up to {BULK_LIMIT}")
+    """A trigger that is not valid is refused alone, so anything may stand in the list."""
+
+    events = serializers.ListField(
+        child=serializers.JSONField(), min_length=1, max_length=BULK_LIMIT, help_text=f"triggers, up to {BULK_LIMIT}"
+    )
 
 
 class BulkResult(Body):
@@ -86,7 +94,14 @@ class TriggerView(APIView):
         tags=["Triggers"],
         summary="Tell that something happened",
         request=TriggerBody,
-        parameters=[OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, description="once per source")],
+        parameters=[
+            OpenApiParameter(
+                "Idempotency-Key",
+                {"type": "string", "minLength": 1, "maxLength": 255},
+                OpenApiParameter.HEADER,
+                description="once per source",
+            )
+        ],
         responses={202: TriggerAnswer, 200: TriggerAnswer, **errors(400, 404, 409, 413)},
         examples=[
             example("A customer's order", ORDER_SHIPPED),

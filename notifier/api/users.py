@@ -19,7 +19,7 @@ from channels.models import InboxMessage
 from notifier.api.docs import errors, example
 from notifier.api.errors import ApiError, flat, invalid, not_found
 from notifier.api.parsers import BULK_BODY_LIMIT
-from notifier.api.serializers import Body, camel
+from notifier.api.serializers import Body, Id, Text, camel
 from preferences import audit, people, tokens
 from preferences.models import Platform, User
 from preferences.tokens import Purpose
@@ -34,8 +34,8 @@ CUSTOMER = {
 }
 
 
-def _text(**options: Any) -> serializers.CharField:
-    return serializers.CharField(required=False, allow_null=True, allow_blank=True, **options)
+def _text(**options: Any) -> Text:
+    return Text(required=False, allow_null=True, allow_blank=True, **options)
 
 
 class UserBody(Body):
@@ -56,7 +56,7 @@ class UserAnswer(Body):
 
 
 class BulkUser(UserBody):
-    user_id = serializers.UUIDField()
+    user_id = Id()
 
 
 class BulkUsersBody(Body):
@@ -106,7 +106,7 @@ class UserView(APIView):
         tags=["Users"],
         summary="Save a person",
         request=UserBody,
-        responses={200: UserAnswer, 201: UserAnswer, **errors(400, 413)},
+        responses={200: UserAnswer, 201: UserAnswer, **errors(400, 404, 413)},
         examples=[example("A customer", CUSTOMER), example("No more SMS", {"phone": None})],
     )
     def put(self, request: Request, user_id: UUID) -> Response:
@@ -178,7 +178,7 @@ class DeviceView(APIView):
         tags=["Users"],
         summary="Save a push token",
         request=DeviceBody,
-        responses={200: DeviceAnswer, 201: DeviceAnswer, **errors(400, 404)},
+        responses={200: DeviceAnswer, 201: DeviceAnswer, **errors(400, 404, 413)},
         examples=[example("A phone", {"platform": "ios"})],
     )
     def put(self, request: Request, user_id: UUID, token: str) -> Response:

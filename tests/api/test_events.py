@@ -139,8 +139,10 @@ def test_a_wrong_query_is_refused(api: Caller, query: str) -> None:
     assert (answer.status, answer.code) == (400, "INVALID")
 
 
-def test_a_wrong_cursor_is_not_found(api: Caller) -> None:
-    assert api("GET", "/notifications/events?orderId=1&cursor=nonsense").status == 404
+def test_a_wrong_cursor_is_refused(api: Caller) -> None:
+    answer = api("GET", "/notifications/events?orderId=1&cursor=nonsense")
+
+    assert (answer.status, answer.fields) == (400, {"cursor": "Not a cursor; take the address in `next` as it is."})
 
 
 def test_the_inbox_is_read(api: Caller, ada: User) -> None:
