@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from notifier.catalogue import event_types
 from preferences import people
 from preferences.models import Preference, User
 
+CLOCK_TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 METHODS = ("GET", "POST", "PUT", "DELETE")
 NO_SMS = {"userId": "01931f6e-7d3a-7000-8000-000000000001", "channel": "SMS", "enabled": False}
 
@@ -87,16 +89,29 @@ class PreferenceList(Body):
     next = serializers.CharField(allow_null=True)
 
 
+@extend_schema_field({"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"})
+class ClockTime(serializers.TimeField):
+    """Hours and minutes, as 22:00."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(format="%H:%M", input_formats=["%H:%M"], **options)
+
+    def to_internal_value(self, value: Any) -> Any:
+        if not isinstance(value, str) or not CLOCK_TIME.fullmatch(value):  # strptime takes 7:5 too
+            self.fail("invalid", format="hh:mm")
+        return super().to_internal_value(value)
+
+
 class QuietHoursBody(Body):
     """Both null: none."""
 
-    user_id = serializers.UUIDField()
-    from_ = serializers.TimeField(allow_null=True, format="%H:%M", input_formats=["%H:%M"], source="quiet_from")
-    until = serializers.TimeField(allow_null=True, format="%H:%M", input_formats=["%H:%M"], source="quiet_until")
+    user_id = Id()
+    from_ = ClockTime(allow_null=True, source="quiet_from")
+    until = ClockTime(allow_null=True, source="quiet_until")
 
 
 class QuietHoursAnswer(QuietHoursBody):
-    user_id = serializers.UUIDField(source="id")
+    user_id = Id(source="id")
     time_zone = serializers.CharField(help_text="by whose clocks")
 
 

@@ -6,14 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.test import Client
 from django.utils import timezone
 
 from notifier.models import ApiKey
+from preferences import tokens
 from preferences.models import User
 
 UNAUTHENTICATED, FORBIDDEN = 401, 403
+CUSTOMER = "customer"
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,18 @@ def staff(*, may_everything: bool) -> Client:
     return client
 
 
-#: Callers of the API. A new kind (such as a customer's token) joins this list with one line, and is then tried on
-#: every address. What it may do of its own goes into a test of its own.
+def customer() -> Client:
+    """Somebody with a token of the API, and nobody's things."""
+    return _with(f"Bearer {tokens.make(UUID(int=8), tokens.Purpose.API)}")
+
+
+#: Callers of the API. A new kind joins this list with one line, and is then tried on every address.
 KINDS = (
     Kind("no key", Client),
     Kind("no scheme", lambda: _with("nk_something")),
-    Kind("another scheme", lambda: _with("Bearer nk_something")),
+    Kind("another scheme", lambda: _with("Basic nk_something")),
+    Kind("no customer's token", lambda: _with("Bearer nk_something")),
+    Kind("customer's token for the page", lambda: _with(f"Bearer {tokens.make(UUID(int=8), tokens.Purpose.PAGE)}")),
     Kind("scheme alone", lambda: _with("Api-Key")),
     Kind("not ASCII", lambda: _with("Api-Key k\xe4se")),
     Kind("unknown key", lambda: _with("Api-Key nk_unknown")),
@@ -73,4 +82,5 @@ KINDS = (
     Kind("session of a superuser", lambda: staff(may_everything=True)),
     Kind("key of another network", lambda: _key(*ApiKey.SCOPES, networks=["10.0.0.0/8"]), FORBIDDEN),
     *map(_scope, ApiKey.SCOPES),
+    Kind("customer's token", customer, FORBIDDEN, frozenset({CUSTOMER})),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.contrib.auth.models import Group
 from django.db.models import Model
@@ -20,6 +21,7 @@ from preferences.models import Preference, SuppressedAddress, User
 from tests.letters import make_event, make_letter
 
 EVERYBODY = "everybody"
+VICTIM = UUID(int=7)  # whose things others try to reach
 
 #: Address -> method -> the scope that a key needs, or EVERYBODY. A method that is not named is nobody's.
 API: Mapping[str, Mapping[str, str]] = {
@@ -29,12 +31,32 @@ API: Mapping[str, Mapping[str, str]] = {
     "notifications/events/<uuid:event_id>": {"GET": "read"},
     "notifications/users/bulk": {"POST": "admin"},
     "notifications/users/<uuid:user_id>": {"PUT": "admin", "DELETE": "admin"},
+    "notifications/users/<uuid:user_id>/token": {"POST": "admin"},
     "notifications/users/<uuid:user_id>/devices/<path:token>": {"PUT": "admin", "DELETE": "admin"},
     "notifications/preferences": dict.fromkeys(("GET", "POST", "PUT", "DELETE"), "preferences"),
+    "notifications/preferences/quiet-hours": {"GET": "preferences", "PUT": "preferences"},
     "notifications/inbox": {"GET": "read"},
     "notifications/inbox/<uuid:message_id>/read": {"POST": "read"},
     "notifications/dead-letters": {"GET": "read"},
     "notifications/dead-letters/replay": {"POST": "admin"},
+}
+
+_CHOICE = {"userId": str(VICTIM), "channel": "SMS", "enabled": False}
+
+#: What a customer's token may do for its own person: address -> method -> a body that would do it to somebody else.
+CUSTOMER: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "notifications/preferences": {
+        "GET": {},
+        "POST": _CHOICE,
+        "PUT": {"userId": str(VICTIM), "preferences": [{"channel": "SMS", "enabled": False}]},
+        "DELETE": {},
+    },
+    "notifications/preferences/quiet-hours": {
+        "GET": {},
+        "PUT": {"userId": str(VICTIM), "from": "22:00", "until": "07:00"},
+    },
+    "notifications/inbox": {"GET": {}},
+    "notifications/inbox/<uuid:message_id>/read": {"POST": {}},
 }
 
 #: Pages and machine addresses that ask for no key.

@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any
 from uuid import UUID
 
+import orjson
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.db import connection
@@ -16,11 +17,15 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from pytest_django.fixtures import Settings
 
-from tests.access.callers import FORBIDDEN, KINDS, Kind, staff
+from channels.models import InboxMessage
+from preferences.models import User
+from tests.access import rules
+from tests.access.callers import CUSTOMER, FORBIDDEN, KINDS, Kind, customer, staff
 from tests.access.rules import ADMIN_MODELS, ADMIN_OPEN, ADMIN_PAGES, API, EVERYBODY, OPEN
 
 pytestmark = pytest.mark.django_db
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+KINDS_BY_NAME = {kind.name: kind for kind in KINDS}
 NO_METHOD, NO_RULE = 405, "tests/access/rules.py: say there who may call it, by method"
 ADMIN = "admin"
 PAGES = ("changelist", "add", "history", "delete", "change")
@@ -94,7 +99,10 @@ def test_every_page_of_the_admin_has_its_rule() -> None:
 def test_the_api_lets_through_whom_the_rules_name_and_nobody_else(address: str) -> None:
     for client, kind, method in every_call():
         answer, written = call(client, method, path_of(address))
-        scope = API[address].get("GET" if method == "HEAD" else method)
+        named = "GET" if method == "HEAD" else method
+        scope = API[address].get(named)
+        if scope and kind.scopes == {CUSTOMER} and named in rules.CUSTOMER.get(address, ()):
+            scope = CUSTOMER
         where = f"{method} {address} by {kind}"
         if not kind.scopes:
             assert answer.status_code == kind.refused, where
@@ -107,6 +115,23 @@ def test_the_api_lets_through_whom_the_rules_name_and_nobody_else(address: str) 
         assert not written, f"{where} was refused and wrote {written} rows"
         if answer.status_code >= 400 and method != "HEAD":
             assert answer.json()["error"].keys() == {"code", "message", "fields"}, where  # type: ignore[attr-defined] # the test client's
+
+
+@pytest.mark.parametrize(("address", "method"), [(a, m) for a, methods in rules.CUSTOMER.items() for m in methods])
+def test_a_customers_token_reaches_nobody_elses_things(address: str, method: str) -> None:
+    User.objects.create_user(id=rules.VICTIM, email="victim@mail.example")
+    InboxMessage.objects.create(id=rules.VICTIM, user_id=rules.VICTIM, delivery_id=rules.VICTIM, title="Shipped")
+    path, body = f"{path_of(address)}?userId={rules.VICTIM}", orjson.dumps(rules.CUSTOMER[address][method])
+    own, before = customer(), changes()
+
+    answer = own.generic(method, path, body, content_type="application/json")
+    written = changes() - before
+    allowed = KINDS_BY_NAME[f"key with {API[address][method]}"].make().generic(method, path, body, "application/json")
+
+    assert answer.status_code in {403, 404}
+    assert b"Shipped" not in answer.content
+    assert not written
+    assert allowed.status_code in {200, 204}, "else the refusal proves nothing"
 
 
 @pytest.mark.parametrize("address", OPEN)
@@ -186,8 +211,7 @@ def test_what_the_engine_writes_no_superuser_changes(model: str) -> None:
 
 
 def test_the_refusal_names_the_scope_that_is_missing() -> None:
-    by_name = {kind.name: kind for kind in KINDS}
-    answer, _ = call(by_name["key with read"].make(), "POST", "/notifications/trigger")
+    answer, _ = call(KINDS_BY_NAME["key with read"].make(), "POST", "/notifications/trigger")
 
     assert answer.json()["error"] == {  # type: ignore[attr-defined] # the test client's
         "code": "FORBIDDEN",
