@@ -50,6 +50,7 @@ SECRET_KEY = (
 )
 # keys that signed before: sessions and links that they signed are still good
 SECRET_KEY_FALLBACKS = list(words("SECRET_KEY_FALLBACKS"))
+ADDRESS_KEY = text("NOTIFIER_ADDRESS_KEY", SECRET_KEY)  # notifier/fingerprint.py; of its own, it outlives SECRET_KEY
 PUBLIC_URL = text("PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
 _hosts = text("ALLOWED_HOSTS", "*" if DEBUG else urlsplit(PUBLIC_URL).hostname or "")
 ALLOWED_HOSTS = [host.strip() for host in _hosts.split(",")]

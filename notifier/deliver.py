@@ -16,6 +16,7 @@ from channels.base import Channel, Outcome, Receipt
 from channels.errors import InvalidRecipient, ProviderUnavailable
 from notifier.claim import Claim, Claimed, claim
 from notifier.failpoints import hit
+from notifier.fingerprint import fingerprint
 from notifier.models import Delivery, new_id
 from notifier.querysets.deliveries import AttemptRow, DeliveryResult
 from notifier.querysets.sql import storable
@@ -162,13 +163,14 @@ def _decide(item: Claimed, *, in_chord: bool) -> Verdict:
 
 
 def _attempt_rows(item: Claimed) -> list[AttemptRow]:
-    named = [message.address_id for message in item.messages] or [""]
+    named = [(message.address_id, fingerprint(message.address)) for message in item.messages] or [("", "")]
     return [
         AttemptRow(
             id=new_id(),
             delivery_id=item.row.id,
             number=item.row.attempt,
             address_id=address_id,
+            address_hash=address_hash,
             provider=outcome.provider,
             started_at=item.row.now,
             outcome=classify(outcome).value,
@@ -178,7 +180,7 @@ def _attempt_rows(item: Claimed) -> list[AttemptRow]:
             provider_message_id=storable(getattr(outcome, "provider_message_id", ""), 200),
             maybe_duplicate=classify(outcome) == AttemptOutcome.UNKNOWN,
         )
-        for address_id, outcome in zip(named, item.outcomes, strict=True)
+        for (address_id, address_hash), outcome in zip(named, item.outcomes, strict=True)
     ]
 
 

@@ -16,12 +16,14 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models, transaction
-from django.db.models.functions import Now
+from django.db.models.fields.json import KT
+from django.db.models.functions import Lower, Now
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from notifier import catalogue
 from notifier.catalogue import Priority
+from notifier.fingerprint import LENGTH
 from notifier.querysets.dead_letters import DeadLetterQuerySet
 from notifier.querysets.deliveries import DeliveryQuerySet
 from notifier.querysets.events import EventQuerySet
@@ -85,6 +87,14 @@ class NotificationEvent(models.Model):
             models.Index(fields=["lease_until"], name="event_leased", condition=models.Q(lease_until__isnull=False)),
             # GET events?orderId=, the admin's search, and what supersedes a message (DeliveryQuerySet.claim)
             models.Index(fields=["order_id", "stage"], name="event_order", condition=~models.Q(order_id="")),
+            # what there is of a person: to forget or to export it, and the admin's search (EventQuerySet.of_person)
+            models.Index(fields=["user"], name="event_user", condition=models.Q(user__isnull=False)),
+            models.Index(
+                Lower(KT("recipient__email")), name="event_guest_email", condition=models.Q(recipient__has_key="email")
+            ),
+            models.Index(
+                KT("recipient__phone"), name="event_guest_phone", condition=models.Q(recipient__has_key="phone")
+            ),
         ]
 
     def __str__(self) -> str:
@@ -146,6 +156,9 @@ class Attempt(models.Model):
     )
     number = models.IntegerField(help_text="the delivery's attempt when it was claimed")
     address_id = models.CharField(max_length=64, blank=True, default="", help_text="the device, for push")
+    address_hash = models.CharField(
+        max_length=LENGTH, blank=True, default="", db_default="", help_text="notifier.fingerprint of where it went"
+    )
     provider = models.CharField(max_length=32, blank=True, default="")
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True)

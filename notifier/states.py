@@ -35,6 +35,7 @@ class SkipReason(TextChoices):
     CHANNEL_DISABLED = "CHANNEL_DISABLED"
     COUNTRY = "COUNTRY"  # outside SMS_REGIONS
     STAGING = "STAGING"  # not in STAGING_RECIPIENTS
+    ERASED = "ERASED"  # its recipient was forgotten (notifier/erasure.py)
 
 
 class HoldReason(TextChoices):

@@ -11,8 +11,10 @@ from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Q
 
-from preferences.models import Device, Preference, User
+from preferences import audit
+from preferences.models import Device, Preference, SuppressedAddress, User
 from preferences.resolve import EMAIL, PHONE, mark_valid
 
 FIELDS = ("email", "phone", "locale", "time_zone")
@@ -120,3 +122,35 @@ def choose(user: User, choices: Mapping[tuple[str, str], bool]) -> list[Preferen
         update_fields=["enabled", "updated_at"],
     )
     return rows
+
+
+class StaffError(ValueError):
+    """A member of staff cannot be forgotten as such."""
+
+
+def close(user_id: UUID) -> User | None:
+    """Reach this person no more, and take no further events for them; the person, if they are known.
+
+    Raises StaffError: what staff did stays attributable.
+    """
+    with transaction.atomic():
+        user = User.objects.select_for_update().filter(id=user_id).first()
+        if user and (user.is_staff or user.is_superuser):
+            raise StaffError(f"{user} is staff; take the staff status away first.")
+        if user:
+            User.objects.filter(id=user_id).update(is_active=False)
+    return user
+
+
+def forget(user_id: UUID | None, email: str, phone: str) -> None:
+    """Delete the person, if they have a row, their devices and choices, and what providers said of these addresses.
+
+    The history of these rows forgets the addresses with them. An opt-out stays, address and all: it is what keeps its
+    promise to the person, should they come back as a guest.
+    """
+    wanted = Q(kind=EMAIL, address=email.lower()) | Q(kind=PHONE, address=phone)
+    with transaction.atomic():
+        SuppressedAddress.objects.filter(wanted, reason=SuppressedAddress.Reason.INVALID).delete()
+        if user_id:
+            User.objects.filter(id=user_id).delete()
+        audit.blank(user_id, [address for address in (email.lower(), phone) if address])

@@ -13,6 +13,7 @@ urlpatterns = [
     path("notifications/events/<uuid:event_id>", events.EventView.as_view()),
     path("notifications/users/bulk", users.BulkUsersView.as_view()),
     path("notifications/users/<uuid:user_id>", users.UserView.as_view()),
+    path("notifications/users/<uuid:user_id>/export", users.ExportView.as_view()),
     path("notifications/users/<uuid:user_id>/token", users.TokenView.as_view()),
     # a token may hold slashes: web push's is an address
     path("notifications/users/<uuid:user_id>/devices/<path:token>", users.DeviceView.as_view()),

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
@@ -15,12 +14,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from channels.models import InboxMessage
+from notifier import tasks
 from notifier.api.docs import errors, example
 from notifier.api.errors import ApiError, flat, invalid, not_found
 from notifier.api.parsers import BULK_BODY_LIMIT
 from notifier.api.serializers import Body, Id, Text, camel
-from preferences import audit, people, tokens
+from notifier.erasure import erase
+from notifier.export import export, holds_nothing
+from notifier.querysets.events import Person
+from preferences import people, tokens
 from preferences.models import Platform, User
 from preferences.tokens import Purpose
 
@@ -81,6 +83,19 @@ class TokenAnswer(Body):
     expires_at = serializers.DateTimeField()
 
 
+class ExportAnswer(Body):
+    format = serializers.IntegerField(help_text="counts up when a field changes its meaning or goes")
+    exported_at = serializers.DateTimeField()
+    user_id = serializers.UUIDField()
+    person = serializers.DictField(allow_null=True)
+    devices = serializers.ListField(child=serializers.DictField())
+    preferences = serializers.ListField(child=serializers.DictField())
+    suppressed_addresses = serializers.ListField(child=serializers.DictField())
+    events = serializers.ListField(child=serializers.DictField())
+    inbox = serializers.ListField(child=serializers.DictField())
+    refused_triggers = serializers.ListField(child=serializers.DictField())
+
+
 class DeviceBody(Body):
     platform = serializers.ChoiceField(Platform.choices, default=Platform.ANDROID)
 
@@ -116,14 +131,36 @@ class UserView(APIView):
             raise _wrong(saved)
         return Response(UserAnswer(saved.user).data, status.HTTP_201_CREATED if saved.created else status.HTTP_200_OK)
 
-    @extend_schema(tags=["Users"], summary="Forget a person", responses={204: None, **errors(404)})
+    @extend_schema(tags=["Users"], summary="Forget a person", responses={204: None, **errors(404, 409)})
     def delete(self, _request: Request, user_id: UUID) -> Response:
-        """Erases the person, their devices, choices and inbox, and blanks their history. Events keep the id alone."""
-        with transaction.atomic():
-            known_user(user_id).delete()
-            InboxMessage.objects.filter(user_id=user_id).delete()
-            audit.blank(user_id)
+        """Addresses, devices, choices, inbox, and what messages said. What is not sent yet is skipped; what is being
+        sent is waited for, for 20 s at most. That something was sent, when and about which order, stays. Staff: 409."""
+        try:
+            forgotten = erase(Person(user_id))
+        except people.StaffError as error:
+            raise ApiError(status.HTTP_409_CONFLICT, "STAFF", str(error)) from error
+        if forgotten.skipped:
+            tasks.ring()
+        if forgotten.nothing:
+            raise not_found("user", "userId")
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class ExportView(APIView):
+    required_scopes: ClassVar = {"GET": "admin"}
+
+    @extend_schema(
+        tags=["Users"],
+        summary="All that is kept of a person",
+        responses={200: ExportAnswer, **errors(404)},
+    )
+    def get(self, _request: Request, user_id: UUID) -> Response:
+        """For a person who asks what the shop knows of them. Also of somebody whose account is gone, while their events
+        are still kept."""
+        exported = export(Person(user_id))
+        if holds_nothing(exported):
+            raise not_found("user", "userId")
+        return Response(exported)
 
 
 class TokenView(APIView):

@@ -190,6 +190,23 @@ class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
             cursor.execute(_DELETE_REFUSED, {"before": before, "after": after, "below": below, "limit": limit})
             return [row[0] for row in cursor.fetchall()]
 
+    def refused(self, after: UUID, limit: int) -> list[tuple[UUID, bytes]]:
+        """(id, payload) of the next letters of triggers that were never recorded. Walks the primary key."""
+        found = self.filter(id__gt=after, delivery=None, payload__isnull=False).order_by("id")[:limit]
+        return [(letter_id, bytes(payload or b"")) for letter_id, payload in found.values_list("id", "payload")]
+
+    def erase_refused(self, ids: Sequence[UUID]) -> None:
+        """Forget what came with these, and close them: nothing is left that could be replayed."""
+        execute(
+            """
+            UPDATE notifier_deadletter
+            SET payload = NULL, last_error = '', closed_at = COALESCE(closed_at, statement_timestamp()),
+                status = CASE status WHEN 'OPEN' THEN 'DISCARDED' ELSE status END
+            WHERE id = ANY(%s)
+            """,
+            [list(ids)],
+        )
+
     def close(self, letter_id: UUID, events: Sequence[tuple[UUID, datetime, datetime]]) -> None:
         """OPEN -> REPLAYED for a refused trigger that was recorded after all, as events of (id, due at, expires at)."""
         execute(

@@ -69,6 +69,27 @@ class Likeness:
         return int.from_bytes(hashlib.sha256(named).digest()[:8], signed=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody as the ledger knows them: by a user's id, by a guest's addresses, or by both."""
+
+    user_id: UUID | None = None
+    email: str = ""
+    phone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """Which events were forgotten, and how many deliveries were skipped and dead letters emptied on the way."""
+
+    events: list[UUID]
+    skipped: int
+    letters: int
+
+
+FORGOTTEN = bytes(32)  # in place of a body's hash: it could be tried out
+
+
 class EventQuerySet(models.QuerySet["NotificationEvent"]):
     def lanes_due(self, priorities: Sequence[int]) -> set[int]:
         """Those among these priorities of which something is due. One probe of event_due each."""
@@ -245,6 +266,35 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
             )
             return {wanted[place - 1]: (event_id, status) for place, event_id, status in cursor.fetchall()}
 
+    def of_person(self, person: Person, limit: int, *, besides: Sequence[UUID] = (), erased: bool = True) -> list[UUID]:
+        """Up to `limit` events for a person but for those `besides`, in id order.
+
+        Walks event_user, event_guest_email and event_guest_phone.
+
+        `erased`: also those that `erase` has been at.
+        """
+        known = {"user_id": person.user_id, "email": person.email.lower(), "phone": person.phone}
+        queries = [_BY.format(condition=condition) for name, condition in _KNOWN_BY.items() if known[name]]
+        if not queries:
+            return []
+        sql = _OF_PERSON.format(queries=" UNION ".join(queries))
+        with connection.cursor() as cursor:
+            cursor.execute(sql, {**known, "besides": list(besides), "erased": erased, "limit": limit})
+            return [row[0] for row in cursor.fetchall()]
+
+    def erase(self, ids: Sequence[UUID], *, while_sending: bool = False) -> Erased:
+        """Forget who these events were for and what they said; what was done, when and by which channel stays.
+
+        What is not sent yet -> SKIPPED, and the event is due, so that the engine ends it. An event of which something
+        is being sent is left as it is otherwise, unless `while_sending`. The caller is in a transaction.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(_SKIP_ERASED, [list(ids)])
+            skipped = cursor.rowcount
+            cursor.execute(_ERASE, {"ids": list(ids), "while_sending": while_sending, "forgotten": FORGOTTEN})
+            events, letters = cursor.fetchone()
+        return Erased(events, skipped, letters)
+
     def insert_new(self, source: str, events: Sequence[NewEvent]) -> set[UUID]:
         """Insert the events whose key the source has not used before, due at once; the ids of those.
 
@@ -274,6 +324,61 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
             )
             return {event_id for (event_id,) in cursor.fetchall()}
 
+
+# a query for each thing that is known of a person, so that each goes by its own index
+_KNOWN_BY = {
+    "user_id": "user_id = %(user_id)s",
+    "email": "recipient ? 'email' AND lower(recipient ->> 'email') = %(email)s",
+    "phone": "recipient ? 'phone' AND recipient ->> 'phone' = %(phone)s",
+}
+_OF_PERSON = """
+SELECT id FROM ({queries}) AS event
+WHERE (%(erased)s OR recipient_key <> '') AND id <> ALL(%(besides)s)
+ORDER BY id LIMIT %(limit)s
+"""
+_BY = "SELECT id, recipient_key FROM notifier_notificationevent WHERE {condition}"
+
+# a row that is locked is being claimed or written down: it comes again
+_SKIP_ERASED = """
+WITH events AS MATERIALIZED (
+    SELECT id FROM notifier_notificationevent WHERE id = ANY(%s) ORDER BY id FOR UPDATE
+), open AS MATERIALIZED (
+    SELECT id FROM notifier_delivery
+    WHERE event_id = ANY(ARRAY(SELECT id FROM events)) AND status IN ('QUEUED', 'RETRYING')
+    ORDER BY id FOR UPDATE SKIP LOCKED
+)
+UPDATE notifier_delivery
+SET status = 'SKIPPED', skip_reason = 'ERASED', detail = '', finished_at = statement_timestamp()
+WHERE id = ANY(ARRAY(SELECT id FROM open))
+"""
+
+_ERASE = """
+WITH quiet AS MATERIALIZED (
+    SELECT id FROM notifier_notificationevent AS event
+    WHERE id = ANY(%(ids)s) AND (%(while_sending)s OR NOT EXISTS (
+        SELECT FROM notifier_delivery AS delivery
+        WHERE delivery.event_id = event.id AND delivery.status IN ('SENDING', 'QUEUED', 'RETRYING')))
+), planned AS MATERIALIZED (
+    SELECT id FROM notifier_delivery WHERE event_id = ANY(ARRAY(SELECT id FROM quiet))
+), deliveries AS (
+    UPDATE notifier_delivery SET detail = '' WHERE id = ANY(ARRAY(SELECT id FROM planned)) AND detail <> ''
+), attempts AS (
+    UPDATE notifier_attempt SET detail = '' WHERE delivery_id = ANY(ARRAY(SELECT id FROM planned)) AND detail <> ''
+), letters AS (
+    UPDATE notifier_deadletter
+    SET last_error = '', status = CASE status WHEN 'OPEN' THEN 'DISCARDED' ELSE status END,
+        closed_at = COALESCE(closed_at, statement_timestamp())
+    WHERE delivery_id = ANY(ARRAY(SELECT id FROM planned))
+    RETURNING id
+), events AS (
+    UPDATE notifier_notificationevent
+    SET recipient = NULL, recipient_key = '', origin = NULL, metadata = '{}', body_hash = %(forgotten)s,
+        due_at = CASE WHEN status IN ('QUEUED', 'DISPATCHED') THEN LEAST(due_at, statement_timestamp()) END
+    WHERE id = ANY(ARRAY(SELECT id FROM quiet))
+    RETURNING id
+)
+SELECT (SELECT COALESCE(array_agg(id), '{}') FROM events), (SELECT count(*) FROM letters)
+"""
 
 _CLAIM_DUE = f"""
 WITH due AS (

@@ -90,13 +90,13 @@ CREATE TRIGGER keep_whole_history BEFORE TRUNCATE ON preferences_change
 
 # with the rights of the tables' owner, so that the application's role may be without UPDATE and DELETE
 WAYS_THROUGH = """
-CREATE PROCEDURE preferences_blank_history(person uuid, INOUT rows bigint) LANGUAGE plpgsql
+CREATE PROCEDURE preferences_blank_history(person uuid, addresses text[], INOUT rows bigint) LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
 DECLARE
-    addresses text[];
     actor jsonb := preferences_actor();
+    suppressed bigint;
 BEGIN
-    SELECT array_agg(DISTINCT address) INTO addresses
+    SELECT addresses || array_agg(DISTINCT address) INTO addresses
     FROM preferences_change AS change, unnest(ARRAY[
         lower(change.before ->> 'email'), lower(change.after ->> 'email'),
         change.before ->> 'phone', change.after ->> 'phone']) AS address
@@ -111,11 +111,15 @@ BEGIN
     WHERE person_id = person AND change.actor_kind = 'CUSTOMER' AND origin IS NOT NULL;
     UPDATE preferences_change AS change
     SET before = preferences_blanked(before), after = preferences_blanked(after), blanked_at = statement_timestamp()
-    WHERE kind = 'SUPPRESSED_ADDRESS' AND COALESCE(after ->> 'address', before ->> 'address') = ANY(addresses);
+    WHERE kind = 'SUPPRESSED_ADDRESS' AND COALESCE(after ->> 'address', before ->> 'address') = ANY(addresses)
+        AND blanked_at IS NULL;
+    GET DIAGNOSTICS suppressed = ROW_COUNT;
+    rows := rows + suppressed;
     PERFORM set_config('notifier.history', '', true);
     INSERT INTO preferences_change (action, kind, object_id, person_id, after, actor_kind, actor, origin)
-    VALUES ('BLANK', 'PERSON', person, person, jsonb_build_object('rows', rows),
-            actor ->> 'kind', left(actor ->> 'name', 150), NULLIF(actor -> 'origin', '{}'));
+    SELECT 'BLANK', 'PERSON', COALESCE(person::text, ''), person, jsonb_build_object('rows', rows),
+           actor ->> 'kind', left(actor ->> 'name', 150), NULLIF(actor -> 'origin', '{}')
+    WHERE rows > 0 OR person IS NOT NULL;
 END
 $$;
 

@@ -31,6 +31,7 @@ API: Mapping[str, Mapping[str, str]] = {
     "notifications/events/<uuid:event_id>": {"GET": "read"},
     "notifications/users/bulk": {"POST": "admin"},
     "notifications/users/<uuid:user_id>": {"PUT": "admin", "DELETE": "admin"},
+    "notifications/users/<uuid:user_id>/export": {"GET": "admin"},
     "notifications/users/<uuid:user_id>/token": {"POST": "admin"},
     "notifications/users/<uuid:user_id>/devices/<path:token>": {"PUT": "admin", "DELETE": "admin"},
     "notifications/preferences": dict.fromkeys(("GET", "POST", "PUT", "DELETE"), "preferences"),

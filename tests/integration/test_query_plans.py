@@ -21,6 +21,7 @@ from channels.testing import forget_gates
 from notifier import dispatch
 from notifier.models import ApiKey, Delivery, NotificationEvent
 from notifier.querysets.dead_letters import Filter
+from notifier.querysets.events import Person
 from notifier.record import record_many
 from notifier.replay import replay
 from notifier.retention import delete_old
@@ -190,3 +191,28 @@ def test_big_tables_are_vacuumed_long_before_a_fifth_of_them_is_dead(table: str)
     with connection.cursor() as cursor:
         cursor.execute("SELECT reloptions FROM pg_class WHERE relname = %s", [table])
         assert "autovacuum_vacuum_scale_factor=0.01" in cursor.fetchone()[0]
+
+
+# as many as make an index worth its while
+GUESTS = """
+INSERT INTO notifier_notificationevent (id, source, body_hash, event_type, priority, recipient, recipient_key,
+    order_id, metadata, status, round, expires_at, due_at)
+SELECT gen_random_uuid(), 'shop', 'x', 'ORDER_SHIPPED', 1,
+    json_build_object('email', 'guest' || number || '@mail.example', 'phone', '+1202555' || lpad(number::text, 4, '0')),
+    'guest', '', '{}', 'SENT', 1, statement_timestamp(), NULL
+FROM generate_series(1, 3000) AS number;
+ANALYZE notifier_notificationevent
+"""
+
+
+def test_a_persons_events_are_found_by_indexes(people: list[User]) -> None:
+    """Whoever they are: by id, as a guest by email, by phone."""
+    with connection.cursor() as cursor:
+        cursor.execute(GUESTS)
+    whoever = [Person(user_id=people[0].id), Person(email="guest@mail.example"), Person(phone="+4915112345678")]
+
+    with plans() as found:
+        for person in whoever:
+            NotificationEvent.objects.of_person(person, 200)
+
+    assert indexes_of(found) >= {"event_user", "event_guest_email", "event_guest_phone"}

@@ -248,7 +248,25 @@ def test_who_is_erased_is_blanked_and_that_is_recorded(ada: User) -> None:
     assert Change.objects.filter(kind="PREFERENCE", after__enabled=False).exists()
     act = Change.objects.get(action="BLANK")
     assert (act.person_id, act.actor_kind, act.actor, act.after) == (user_id, "STAFF", "root", {"rows": blanked})
-    assert blanked == Change.objects.filter(person_id=user_id, blanked_at__isnull=False).count() > 0
+    assert blanked == Change.objects.filter(blanked_at__isnull=False).count() > 0
+
+
+def test_a_guest_has_only_addresses_to_be_blanked() -> None:
+    resolve.mark_invalid("email", "guest@mail.example")
+    resolve.mark_invalid("email", "other@mail.example")
+
+    people.forget(None, "Guest@mail.example", "")
+
+    told = str(list(Change.objects.values("before", "after")))
+    assert "guest@mail.example" not in told.lower()
+    assert "other@mail.example" in told
+    act = Change.objects.get(action="BLANK")
+    assert (act.person_id, act.object_id, act.after) == (None, "", {"rows": 2})
+
+
+def test_of_a_guest_who_is_not_known_nothing_is_noted() -> None:
+    people.forget(None, "nobody@mail.example", "+4915112345678")
+    assert not Change.objects.exists()
 
 
 def test_who_is_not_erased_keeps_theirs(ada: User) -> None:
