@@ -17,6 +17,7 @@ from preferences.models import User
 
 UNAUTHENTICATED, FORBIDDEN = 401, 403
 CUSTOMER = "customer"
+SOMEBODY = UUID(int=8).hex
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def staff(*, may_everything: bool) -> Client:
 
 def customer() -> Client:
     """Somebody with a token of the API, and nobody's things."""
-    return _with(f"Bearer {tokens.make(UUID(int=8), tokens.Purpose.API)}")
+    return _with(f"Bearer {tokens.make(SOMEBODY, tokens.Purpose.API)}")
 
 
 #: Callers of the API. A new kind joins this list with one line, and is then tried on every address.
@@ -72,7 +73,7 @@ KINDS = (
     Kind("no scheme", lambda: _with("nk_something")),
     Kind("another scheme", lambda: _with("Basic nk_something")),
     Kind("no customer's token", lambda: _with("Bearer nk_something")),
-    Kind("customer's token for the page", lambda: _with(f"Bearer {tokens.make(UUID(int=8), tokens.Purpose.PAGE)}")),
+    Kind("customer's token for the page", lambda: _with(f"Bearer {tokens.make(SOMEBODY, tokens.Purpose.USER)}")),
     Kind("scheme alone", lambda: _with("Api-Key")),
     Kind("not ASCII", lambda: _with("Api-Key k\xe4se")),
     Kind("unknown key", lambda: _with("Api-Key nk_unknown")),

@@ -70,6 +70,14 @@ OPEN: Mapping[str, Mapping[str, str]] = {
     "api/docs": {"GET": EVERYBODY},
 }
 
+#: Where a signature is what lets in, in the address or a header: how who has none is answered, by method (others: 405,
+#: or the same). What a good one may do is for the tests of these pages.
+SIGNED: Mapping[str, Mapping[str, int]] = {
+    "preferences/<str:token>": {"GET": 404, "POST": 404},
+    "unsubscribe/<str:token>": {"GET": 404, "POST": 404},
+    "webhooks/<str:provider>": {"POST": 403},
+}
+
 #: Pages of the admin that belong to no model, by their name: what a staff member without any permission is answered.
 #: Who is not logged in is sent to the login.
 ADMIN_PAGES: Mapping[str, int] = {

@@ -21,13 +21,15 @@ from channels.models import InboxMessage
 from preferences.models import User
 from tests.access import rules
 from tests.access.callers import CUSTOMER, FORBIDDEN, KINDS, Kind, customer, staff
-from tests.access.rules import ADMIN_MODELS, ADMIN_OPEN, ADMIN_PAGES, API, EVERYBODY, OPEN
+from tests.access.rules import ADMIN_MODELS, ADMIN_OPEN, ADMIN_PAGES, API, EVERYBODY, OPEN, SIGNED
+from tests.sandbox_process import Sandbox
 
 pytestmark = pytest.mark.django_db
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 KINDS_BY_NAME = {kind.name: kind for kind in KINDS}
 NO_METHOD, NO_RULE = 405, "tests/access/rules.py: say there who may call it, by method"
 ADMIN = "admin"
+RULED = {*API, *OPEN, *SIGNED}
 PAGES = ("changelist", "add", "history", "delete", "change")
 
 
@@ -53,7 +55,10 @@ def addresses() -> list[tuple[str, str, str]]:
 
 def path_of(address: str) -> str:
     """A real path of an address: an id that nobody has, a token that no device has."""
-    return "/" + re.sub(r"<path:\w+>", "a/b", re.sub(r"<uuid:\w+>", str(UUID(int=7)), address))
+    values = {r"<path:\w+>": "a/b", r"<uuid:\w+>": str(UUID(int=7)), "<str:provider>": "twilio", "<str:token>": "x:y:z"}
+    for pattern, value in values.items():
+        address = re.sub(pattern, value, address)
+    return f"/{address}"
 
 
 def changes() -> int:
@@ -77,15 +82,13 @@ def every_call() -> Iterator[tuple[Client, Kind, str]]:
 
 
 def test_every_address_has_its_rule() -> None:
-    unruled = [
-        address for address, namespace, _ in addresses() if namespace != ADMIN and address not in {**API, **OPEN}
-    ]
+    unruled = [address for address, namespace, _ in addresses() if namespace != ADMIN and address not in RULED]
 
     assert not unruled, f"{unruled} in the URL configuration, but without a rule in {NO_RULE}"
 
 
 def test_every_rule_has_its_address() -> None:
-    assert {**API, **OPEN}.keys() <= {address for address, _, _ in addresses()}
+    assert {address for address, _, _ in addresses()} >= RULED
 
 
 def test_every_page_of_the_admin_has_its_rule() -> None:
@@ -140,6 +143,15 @@ def test_open_addresses_are_open_and_only_read(address: str) -> None:
         answer, written = call(client, method, path_of(address))
         wanted = {200, 302} if OPEN[address].get("GET" if method == "HEAD" else method) == EVERYBODY else {NO_METHOD}
         assert answer.status_code in wanted, f"{method} {address} by {kind}"
+        assert not written, f"{method} {address} by {kind}"
+
+
+@pytest.mark.parametrize("address", SIGNED)
+def test_without_a_signature_nobody_gets_in(address: str, sandbox: Sandbox) -> None:
+    for client, kind, method in every_call():
+        answer, written = call(client, method, path_of(address))
+        wanted = SIGNED[address].get(method)
+        assert answer.status_code in ({wanted} if wanted else {NO_METHOD, 404}), f"{method} {address} by {kind}"
         assert not written, f"{method} {address} by {kind}"
 
 
