@@ -13,6 +13,7 @@ import kombu
 from celery import bootsteps
 from celery.app.amqp import AMQP
 from celery.worker.consumer.events import Events
+from celery.worker.request import Request
 
 from notifier import liveness
 
@@ -104,6 +105,17 @@ class Replacements(bootsteps.StartStopStep):
         if self.timer is not None:
             consumer.timer.cancel(self.timer)
             self.timer = None
+
+
+class QuietRequest(Request):
+    """What a trigger says is personal data: no task event and no inspection shows a task's arguments."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._argsrepr = self._kwargsrepr = ""
+
+    def info(self, safe: bool = False) -> Any:  # noqa: ARG002 - Celery's signature
+        return super().info(safe=True)
 
 
 class TaskEvents(bootsteps.StartStopStep):

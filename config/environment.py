@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,14 +28,24 @@ def text(name: str, default: str = "") -> str:
     return os.environ.get(name, "").strip() or default
 
 
-def flag(name: str) -> bool:
-    """True for 1/true/yes/on, False for 0/false/no/off or unset."""
+def flag(name: str, *, default: bool = False) -> bool:
+    """True for 1/true/yes/on, False for 0/false/no/off."""
     value = text(name).lower()
-    if value in {"", "0", "false", "no", "off"}:
+    if not value:
+        return default
+    if value in {"0", "false", "no", "off"}:
         return False
     if value in {"1", "true", "yes", "on"}:
         return True
     refuse(f"{name}={value!r} is neither on nor off; use 1 or 0.")
+
+
+def path_segment(name: str, default: str, *, taken: Collection[str]) -> str:
+    """The first part of an address, without slashes."""
+    value = text(name, default).strip("/")
+    if not re.fullmatch(r"[A-Za-z0-9_.~-]+", value):
+        refuse(f"{name}={value!r} is no part of an address; use letters, digits and hyphens.")
+    return value if value not in taken else refuse(f"{name}={value!r} is taken by other addresses; use another word.")
 
 
 def required(name: str, *, why: str) -> str:

@@ -20,7 +20,19 @@ from config.admin_settings import (
 )
 from config.api_settings import API_RATES, REST_FRAMEWORK, SPECTACULAR_SETTINGS
 from config.celery_settings import celery_settings, transport_options
-from config.environment import flag, named_words, number, recipients, regions, required, servers, text, words
+from config.content_security_policy import POLICY
+from config.environment import (
+    flag,
+    named_words,
+    number,
+    path_segment,
+    recipients,
+    regions,
+    required,
+    servers,
+    text,
+    words,
+)
 from config.providers import channels_from_environment
 
 __all__ = [
@@ -80,6 +92,7 @@ MIDDLEWARE = [
     "notifier.api.middleware.ApiErrors",
     "notifier.callers.Callers",
     "django.middleware.security.SecurityMiddleware",
+    "config.content_security_policy.ContentSecurityPolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -119,10 +132,24 @@ TIME_ZONE = "UTC"
 LOCALE_PATHS = [BASE_DIR / "config" / "locale"]
 FORMAT_MODULE_PATH = ["config.formats"]
 USE_TZ = True
-SILENCED_SYSTEM_CHECKS = ["auth.W004"]  # `username` is unique among staff; customers have none
+SILENCED_SYSTEM_CHECKS = [
+    "auth.W004",  # `username` is unique among staff; customers have none
+    "security.W021",  # HSTS preloading is for who owns the whole domain
+]
 
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG and PUBLIC_URL.startswith("https")
+HTTPS = not DEBUG and PUBLIC_URL.startswith("https://")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_AGE = 12 * 60 * 60  # seconds: a working day of the staff
+CSRF_COOKIE_HTTPONLY = True
+CSRF_COOKIE_SAMESITE = "Strict"  # the session's stays "Lax", so that a link in a mail leads staff where it says
+SECURE_SSL_REDIRECT = HTTPS and flag("SSL_REDIRECT", default=True)
+SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]  # asked from within, by address
+SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+CONTENT_SECURITY_POLICY = {"DIRECTIVES": POLICY}
+ADMIN_PATH = path_segment("ADMIN_PATH", "admin", taken={"api", "health", "metrics", "notifications", "preferences",
+                                                        "static", "unsubscribe", "webhooks"})  # fmt: skip
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024  # a bulk trigger; one event is held to 64 KiB by the API
 
 # --- servers ---------------------------------------------------------------------------------------------------
@@ -220,9 +247,17 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {
+        "tokens": {"()": "config.log_filters.HideTokens"},
+        "bodies": {"()": "config.log_filters.HideBodies"},
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["tokens", "bodies"]}},
     "root": {"handlers": ["console"], "level": "INFO"},
-    "loggers": {"django": {"handlers": [], "propagate": True}},
+    "loggers": {
+        "django": {"handlers": [], "propagate": True},
+        # where somebody turned uvicorn's access log on; its own handler knows no filter
+        "uvicorn.access": {"handlers": ["console"], "propagate": False},
+    },
 }
 
 # --- Celery ----------------------------------------------------------------------------------------------------

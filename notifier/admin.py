@@ -19,7 +19,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
@@ -133,7 +133,7 @@ class EventAdmin(ReadOnlyAdmin):
     def channels(self, event: NotificationEvent) -> SafeString:
         deliveries = sorted(event.deliveries.all(), key=lambda delivery: delivery.channel)
         labels = [_label(delivery.channel, delivery.status) for delivery in deliveries]
-        return format_html('<div class="flex gap-1">{}</div>', SafeString("".join(labels)))
+        return format_html('<div class="flex gap-1">{}</div>', format_html_join("", "{}", ((each,) for each in labels)))
 
     @display(description="Recipient")
     def recipient_link(self, event: NotificationEvent) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -45,6 +46,8 @@ DATABASE_AWAY = (OperationalError, InterfaceError)
 
 class ReliableTask(Task):  # type: ignore[type-arg]
     """A retry that cannot be published goes back to the queue: Celery alone would delete the message."""
+
+    Request = "config.consumer:QuietRequest"  # by name, as Celery takes it: the worker's class, of no use elsewhere
 
     def retry(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -156,12 +159,18 @@ def _recorded(triggers: Sequence[Trigger]) -> Sequence[list[Recorded] | TriggerE
         return [outcome for trigger in triggers for outcome in _recorded([trigger])]
 
 
+def _type_named(body: Any) -> str:
+    """The event type, also an unknown one; whatever else stands in its place may be anybody's address."""
+    name = body.get("eventType") if isinstance(body, Mapping) else None
+    return name if isinstance(name, str) and re.fullmatch("[A-Z][A-Z0-9_]{0,63}", name) else ""
+
+
 def _bury(body: Any, error: TriggerError) -> None:
     problems = "; ".join(f"{name}: {text}" for name, text in error.fields.items())
     cause = "INVALID_TRIGGER" if isinstance(error, InvalidTrigger) else error.code
     DeadLetter.objects.create(
         source=settings.CELERY_SOURCE,
-        event_type=storable(str(body.get("eventType")), 64) if isinstance(body, Mapping) else "",
+        event_type=_type_named(body),
         cause=cause,
         last_error=storable(f"{error} {problems}", 500),
         payload=_payload(body),

@@ -1,7 +1,7 @@
 """Every address of the API."""
 
 from django.urls import path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from notifier.api import dead_letters, events, health, inbox, preferences, trigger, users
 from notifier.metrics import metrics
@@ -27,5 +27,9 @@ urlpatterns = [
     path("health/ready", health.ready),
     path("metrics", metrics),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path(
+        "api/docs",
+        SpectacularSwaggerSplitView.as_view(url_name="schema", template_name="notifier/api_docs.html"),
+        name="docs",
+    ),
 ]

@@ -36,6 +36,9 @@ CUSTOMER = {
 }
 
 
+A_TOKEN = dict(zip(("token", "expiresAt"), ("0192….api.…", "2026-11-25T11:00:00Z"), strict=True))
+
+
 def _text(**options: Any) -> Text:
     return Text(required=False, allow_null=True, allow_blank=True, **options)
 
@@ -171,13 +174,7 @@ class TokenView(APIView):
         summary="Make a customer's token",
         request=None,
         responses={201: TokenAnswer, **errors(404)},
-        examples=[
-            example(
-                "One",
-                {"token": "01931f6e-7d3a….1xWAaX.XiH5…", "expiresAt": "2026-11-25T11:00:00Z"},
-                answer=201,
-            )
-        ],
+        examples=[example("One", A_TOKEN, answer=201)],
     )
     def post(self, _request: Request, user_id: UUID) -> Response:
         """For the shop's own pages and apps: `Authorization: Bearer TOKEN` reads and sets this person's preferences
