@@ -119,7 +119,7 @@ BEGIN
     INSERT INTO preferences_change (action, kind, object_id, person_id, after, actor_kind, actor, origin)
     SELECT 'BLANK', 'PERSON', COALESCE(person::text, ''), person, jsonb_build_object('rows', rows),
            actor ->> 'kind', left(actor ->> 'name', 150), NULLIF(actor -> 'origin', '{}')
-    WHERE rows > 0 OR person IS NOT NULL;
+    WHERE rows > 0;
 END
 $$;
 

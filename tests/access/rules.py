@@ -17,7 +17,7 @@ from django_celery_beat import models as beat
 
 from channels.models import BreakerChange, InboxMessage
 from notifier.models import ApiKey, new_id
-from preferences.models import Preference, SuppressedAddress, User
+from preferences.models import Change, Preference, SuppressedAddress, User
 from tests.letters import make_event, make_letter
 
 EVERYBODY = "everybody"
@@ -91,6 +91,7 @@ ADMIN_PAGES: Mapping[str, int] = {
     "jsi18n": 200,
     "view_on_site": 404,
     "app_list": 404,
+    "preferences_change_export": 403,
     "auth_user_password_change": 403,
     "": 404,  # whatever else; and the old addresses of objects, which lead to their pages
 }
@@ -124,6 +125,10 @@ ADMIN_MODELS: Mapping[str, tuple[frozenset[str], Callable[[], Any]]] = {
     ),
     "notifier_channels_breakerchange": (VIEW, lambda: BreakerChange.objects.create(channel="SMS", state="OPEN")),
     "preferences_user": (EDIT, lambda: User.objects.create_user(email="ada@mail.example")),
+    "preferences_change": (
+        VIEW,
+        lambda: Change.objects.create(action="INSERT", kind="PERSON", actor_kind="ENGINE"),
+    ),
     "preferences_preference": (EDIT, _preference),
     "preferences_suppressedaddress": (EDIT, lambda: SuppressedAddress.objects.create(kind="email", address="a@b.c")),
     "auth_group": (EDIT, lambda: Group.objects.create(name="carriers")),

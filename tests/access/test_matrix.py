@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from http import HTTPStatus
 from itertools import product
 from typing import Any
 from uuid import UUID
@@ -212,6 +213,8 @@ def test_what_the_engine_writes_no_superuser_changes(model: str) -> None:
     for page in PAGES:
         path = reverse(f"admin:{model}_{page}", args=[] if page in {"changelist", "add"} else [made.pk])
         answer, _ = call(root, "GET", path)
+        if page == "history" and answer.status_code == HTTPStatus.FOUND:  # to what the triggers wrote
+            answer, _ = call(root, "GET", answer.headers["Location"])
         assert answer.status_code == (200 if page in allowed else FORBIDDEN), path
         if page not in allowed:
             posted, written = call(root, "POST", path)
