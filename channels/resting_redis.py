@@ -18,21 +18,18 @@ REST = 5.0  # seconds without a try after a failure
 _T = TypeVar("_T")
 
 
-class RestingRedis:
-    """`patience`: seconds for a connection, and again for an answer. `without`: what its absence means, for the log."""
+class Resting:
+    """`without`: what the absence of Redis means, for the log."""
 
-    def __init__(self, patience: float, without: str) -> None:
-        self._patience = patience
+    def __init__(self, without: str) -> None:
         self._without = without
-        self._client: redis.Redis | None = None
         self.rests_until = 0.0  # by time.monotonic()
-        os.register_at_fork(after_in_child=self._disconnect)
 
-    def ask(self, question: Callable[[redis.Redis], _T], otherwise: Callable[[], _T]) -> _T:
-        """What `question` gets from Redis; while Redis is away or being left alone, what `otherwise` says."""
+    def attempt(self, question: Callable[[], _T], otherwise: Callable[[], _T]) -> _T:
+        """The question's answer; while Redis is away or being left alone, what `otherwise` says."""
         if time.monotonic() >= self.rests_until:
             try:
-                return question(self.client())
+                return question()
             except redis.RedisError as error:
                 self.rest(error)
         return otherwise()
@@ -41,6 +38,20 @@ class RestingRedis:
         """After a failure leave Redis alone for a while."""
         self.rests_until = time.monotonic() + REST
         log.warning("Redis is away, %s for %.0f s: %s", self._without, REST, type(error).__name__)
+
+
+class RestingRedis(Resting):
+    """`patience`: seconds for a connection, and again for an answer."""
+
+    def __init__(self, patience: float, without: str) -> None:
+        super().__init__(without)
+        self._patience = patience
+        self._client: redis.Redis | None = None
+        os.register_at_fork(after_in_child=self._disconnect)
+
+    def ask(self, question: Callable[[redis.Redis], _T], otherwise: Callable[[], _T]) -> _T:
+        """What `question` gets from Redis; while Redis is away or being left alone, what `otherwise` says."""
+        return self.attempt(lambda: question(self.client()), otherwise)
 
     def client(self) -> redis.Redis:
         if self._client is None:

@@ -183,6 +183,22 @@ DATABASES = {
         },
     }
 }
+PEOPLE_CACHE_SECONDS = number("NOTIFIER_CACHE_SECONDS", 60)  # 0: none. Never out of date: preferences/resolve.py
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    "people": {
+        "BACKEND": "channels.resting_cache.RestingCache",
+        "LOCATION": text("CACHE_URL", REDIS_URL),
+        "KEY_PREFIX": "notifier:person",
+        "VERSION": 1,  # of what is kept: another when it changes, so that workers of two releases understand their own
+        "TIMEOUT": PEOPLE_CACHE_SECONDS,
+        "OPTIONS": {
+            "serializer": "channels.resting_cache.Plain",
+            "socket_timeout": 0.15,
+            "socket_connect_timeout": 0.15,
+        },
+    },
+}
 
 # --- the engine ------------------------------------------------------------------------------------------------
 EVENT_CATALOGUE = "config.event_types.EVENT_TYPES"

@@ -32,15 +32,15 @@ def staging() -> bool:
 
 def refusal(recipient: Recipient, kind: str) -> SkipReason:
     """Why nothing can go to this kind of address of the recipient; NONE when something can."""
-    addresses = recipient.addresses.get(kind, ())
+    addresses = recipient.addresses.get(kind)
     if not addresses:
         return SkipReason.NO_ADDRESS
     usable = [address for address in addresses if not address.suppressed]
     if not usable:
         return SkipReason.SUPPRESSED
-    if not any(_in_its_country(kind, address) for address in usable):
+    if kind == PHONE and not any(_in_its_country(kind, address) for address in usable):
         return SkipReason.COUNTRY
-    return SkipReason.NONE if destinations(recipient, kind) else SkipReason.STAGING
+    return SkipReason.STAGING if staging() and not destinations(recipient, kind) else SkipReason.NONE
 
 
 def destinations(recipient: Recipient, kind: str) -> tuple[Address, ...]:

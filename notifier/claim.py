@@ -24,7 +24,7 @@ from notifier.querysets.deliveries import AttemptRow, Candidate, GivenUp, Hold, 
 from notifier.render import MessageContext, RenderError, render
 from notifier.states import AttemptOutcome, SkipReason
 from notifier.verdict import Limits, Verdict
-from preferences.resolve import Address
+from preferences.resolve import Address, comes_whole
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ def claim(channel: Channel, ids: Sequence[UUID], *, early: bool = False, alone: 
         alone=alone,
         superseded_from=_superseded_from(),
         lease=settings.DELIVERY_LEASE,
+        whole=comes_whole(len(ids)),
     )
     claimed, waiting, kinds = [], [], registry.address_kinds()
     for row in rows:

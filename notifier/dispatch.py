@@ -22,6 +22,7 @@ from notifier.plan import Planned, held, plan, quiet_for
 from notifier.querysets.deliveries import Postponed, Ready
 from notifier.querysets.events import DueEvent
 from notifier.states import EventStatus
+from preferences.resolve import comes_whole
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,8 @@ def _dispatch(lane: Lane, channels: Collection[str] | None, *, savepoints: bool)
     """`savepoints`: each new event is planned in one of its own, so that one that breaks it is no other's trouble."""
     limit: int = settings.DISPATCH_BATCH
     with transaction.atomic():
-        events = NotificationEvent.objects.claim_due(lane.value, limit, settings.EVENT_LEASE)
+        whole = lane is Lane.URGENT or comes_whole(limit)
+        events = NotificationEvent.objects.claim_due(lane.value, limit, settings.EVENT_LEASE, whole=whole)
         if not events:
             return Round(lane)
         ready, broken = _plan_each(events) if savepoints else (_plan(events), set())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 
 from notifier.borders import refusal
 from notifier.catalogue import EventType, Priority
@@ -42,7 +43,7 @@ def obstacle(event_type: EventType, channel: str, recipient: Recipient, address_
 
 def plan(event_type: EventType, recipient: Recipient, address_kinds: Mapping[str, str]) -> list[Planned]:
     """The deliveries of an event: its type's channels, and a stand-in when none of them can be used."""
-    planned = [Planned(c, obstacle(event_type, c, recipient, address_kinds)) for c in event_type.channels]
+    planned = [_planned(c, obstacle(event_type, c, recipient, address_kinds)) for c in event_type.channels]
     if any(not delivery.skip_reason for delivery in planned):
         return planned
     for skipped in planned:
@@ -52,6 +53,12 @@ def plan(event_type: EventType, recipient: Recipient, address_kinds: Mapping[str
             detail = f"stands in for {skipped.channel}: {skipped.skip_reason.value}"
             return [*planned, Planned(stand_in, fallback_of=skipped.channel, detail=detail)]
     return planned
+
+
+@cache
+def _planned(channel: str, skip_reason: SkipReason) -> Planned:
+    """As most deliveries are planned; there are few such values, and each is made once."""
+    return Planned(channel, skip_reason)
 
 
 def quiet_for(event_type: EventType, recipient: Recipient, now: datetime) -> float:

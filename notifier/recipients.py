@@ -24,7 +24,8 @@ class Addressed(Protocol):
 def recipients(rows: Iterable[Addressed]) -> dict[UUID, Recipient]:
     """Each row's recipient by the row's id; NOBODY for a user who was erased meanwhile."""
     chosen = list(rows)
-    users = resolve.load({row.user_id for row in chosen if row.user_id})
+    user_ids = {row.user_id for row in chosen if row.user_id}
+    users = resolve.load(user_ids, whole=resolve.comes_whole(len(user_ids)))
     guests = [(row.id, row.recipient) for row in chosen if row.recipient is not None]
     found = dict(zip((i for i, _ in guests), resolve.guests([guest for _, guest in guests]), strict=True))
     known = {row.id: users[row.user_id] for row in chosen if row.user_id in users}

@@ -87,6 +87,12 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField(default=False, help_text="may open the admin")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+    version = models.BigIntegerField(  # written by triggers alone (migration 0004); preferences.resolve caches by it
+        default=0,
+        db_default=0,
+        editable=False,
+        help_text="another after each change of the person, their devices or choices",
+    )
 
     USERNAME_FIELD = "username"
     EMAIL_FIELD = "email"
@@ -193,7 +199,7 @@ class SuppressedAddress(models.Model):
 
     class Meta:
         verbose_name_plural = "suppressed addresses"
-        constraints = [models.UniqueConstraint(fields=["kind", "address"], name="suppressed_once_per_address")]
+        constraints = [models.UniqueConstraint(fields=["address", "kind"], name="suppressed_once_per_address")]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.reason}"

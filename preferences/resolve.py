@@ -5,23 +5,27 @@ Every function takes many people and asks the database a fixed number of times.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import time
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
 from django.conf import settings
+from django.core.cache import caches
 from django.db import connection
 
 from preferences.models import Device, SuppressedAddress, User
 from preferences.quiet_hours import QuietHours
 
 EMAIL, PHONE, DEVICE, USER = "email", "phone", "device", "user"
+CACHE = "people"
+FEW = 20  # people
+NO_CHOICES: Mapping[tuple[str, str], bool] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):  # as the one below: made many times an event, at a third of a dataclass's cost
     """Where one message goes. `value` is personal data; `id` names it where a person has several."""
 
     value: str
@@ -29,8 +33,7 @@ class Address:
     suppressed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(NamedTuple):
     """A person as the engine sees them. A guest has no `user_id`.
 
     `addresses` goes by kind: "email", "phone", "device", "user"; `choices` by (type, channel), "" = all.
@@ -40,7 +43,7 @@ class Recipient:
     locale: str
     time_zone: str
     addresses: Mapping[str, tuple[Address, ...]]
-    choices: Mapping[tuple[str, str], bool] = field(default_factory=dict)
+    choices: Mapping[tuple[str, str], bool] = NO_CHOICES
     quiet_hours: QuietHours | None = None
 
     def allows(self, event_type: str, channel: str) -> bool:
@@ -49,6 +52,8 @@ class Recipient:
         A choice for the type on the channel decides. Else the choices for the whole type and for the whole
         channel do, and off wins; else the one for everything. Without any, it is on.
         """
+        if not self.choices:
+            return True
         exact = self.choices.get((event_type, channel))
         if exact is not None:
             return exact
@@ -60,60 +65,113 @@ class Recipient:
 NOBODY = Recipient(user_id=None, locale="en", time_zone="UTC", addresses={})
 
 
-def person_sql(user_id: str, guest: str) -> str:
-    """SQL of a row's person as JSON text, for a query in which these are a uuid and a jsonb; `person` reads it.
+def glance_sql(user_id: str, guest: str, whole: str) -> str:
+    """SQL of what `people` needs of a row's person, as JSON text: [version, suppressed kinds, person].
 
-    NULL for a user who is unknown or inactive. Every look-up is by an index.
+    For a query in which `user_id` is a uuid, `guest` a jsonb and `whole` a bool. A user comes without the person, as it
+    may be in the cache, unless `whole`. NULL for a user who is unknown or inactive. Every look-up is by an index.
     """
-    # lower() goes by the database's locale: C knows no Ü of a domain, and Turkish another i than Python. What it
-    # gives is compared by the index's own collation, the default: by another one the whole table would be read
-    suppressed = """(SELECT json_agg(blocked.kind) FROM preferences_suppressedaddress AS blocked
-        WHERE (blocked.kind, blocked.address) IN (
-            ('email', lower({email} COLLATE "C") COLLATE "default"), ('email', lower({email})), ('phone', {phone})))"""
     return f"""COALESCE(
-        (SELECT json_build_array(
-            owner.locale, owner.time_zone, owner.email, owner.phone,
-            (SELECT json_agg(json_build_array(device.id, device.token)) FROM preferences_device AS device
-             WHERE device.user_id = owner.id),
-            (SELECT json_agg(json_build_array(choice.event_type, choice.channel, choice.enabled))
-             FROM preferences_preference AS choice WHERE choice.user_id = owner.id),
-            {suppressed.format(email="owner.email", phone="owner.phone")},
-            owner.quiet_from, owner.quiet_until)
+        (SELECT json_build_array(owner.version, {_suppressed("owner.email", "owner.phone")},
+            CASE WHEN {whole} THEN {_PERSON} END)
          FROM preferences_user AS owner WHERE owner.id = {user_id} AND owner.is_active),
         CASE WHEN {guest} IS NOT NULL THEN json_build_array(
-            {guest} ->> 'locale', {guest} ->> 'timeZone', {guest} ->> 'email', {guest} ->> 'phone', NULL, NULL,
-            {suppressed.format(email=f"({guest} ->> 'email')", phone=f"({guest} ->> 'phone')")}, NULL, NULL)
+            NULL, {_suppressed(f"({guest} ->> 'email')", f"({guest} ->> 'phone')")}, json_build_array(
+                {guest} ->> 'locale', {guest} ->> 'timeZone', {guest} ->> 'email', {guest} ->> 'phone',
+                NULL, NULL, NULL, NULL))
         END)::text"""  # noqa: S608 - names of columns
 
 
-def person(user_id: UUID | None, found: str | None) -> Recipient:
-    """The Recipient of a row, from what person_sql gave for it; NOBODY where that was NULL."""
-    if found is None:
-        return NOBODY
-    locale, time_zone, email, phone, devices, choices, blocked, quiet_from, quiet_until = orjson.loads(found)
+def _suppressed(email: str, phone: str) -> str:
+    # by the address alone, as no phone number is a mail address: one look into the index in place of three.
+    # lower() goes by the database's locale: C knows no Ü of a domain, and Turkish another i than Python. What it
+    # gives is compared by the index's own collation, the default: by another one the whole table would be read
+    return f"""(SELECT json_agg(blocked.kind) FROM preferences_suppressedaddress AS blocked
+        WHERE blocked.address = ANY(ARRAY[
+            lower({email} COLLATE "C") COLLATE "default", lower({email}), {phone}]))"""  # noqa: S608 - names of columns
+
+
+_PERSON = """json_build_array(
+    owner.locale, owner.time_zone, owner.email, owner.phone,
+    (SELECT json_agg(json_build_array(device.id, device.token)) FROM preferences_device AS device
+     WHERE device.user_id = owner.id),
+    (SELECT json_agg(json_build_array(choice.event_type, choice.channel, choice.enabled))
+     FROM preferences_preference AS choice WHERE choice.user_id = owner.id),
+    owner.quiet_from, owner.quiet_until)"""
+
+
+def comes_whole(number: int) -> bool:
+    """Whether so many people are sooner read whole than looked for in the cache first."""
+    return number < FEW or not settings.PEOPLE_CACHE_SECONDS
+
+
+def people(rows: Sequence[tuple[UUID | None, str | None]]) -> list[Recipient]:
+    """The Recipients of (user id, what glance_sql gave), in their order; NOBODY where that was NULL.
+
+    One look into the cache, and one query for whom it does not know; neither where all came whole.
+    """
+    glances = [orjson.loads(found) if found else None for _, found in rows]
+    wanted = {user_id: g[0] for (user_id, _), g in zip(rows, glances, strict=True) if user_id and g and g[2] is None}
+    known = _remembered(wanted) if wanted else {}
+    return [_seen(user_id, g, known) if g else NOBODY for (user_id, _), g in zip(rows, glances, strict=True)]
+
+
+def _seen(user_id: UUID | None, glance: Sequence[Any], known: Mapping[UUID, Sequence[Any]]) -> Recipient:
+    _, suppressed, person = glance
+    person = person or (user_id and known.get(user_id))
+    return _recipient(user_id, person, suppressed) if person else NOBODY  # erased since the glance
+
+
+def _remembered(versions: Mapping[UUID, int]) -> dict[UUID, Sequence[Any]]:
+    """People by id, each at the version that is named, or at a newer one.
+
+    What was read under a version is never another thing, so nothing has to be taken out of the cache: whoever sees a
+    change sees a new version, and who is still writing down what came before writes where nobody looks any more.
+    """
+    keys = {_key_of(user_id, version): user_id for user_id, version in versions.items()}
+    found = {keys[key]: text for key, text in caches[CACHE].get_many(keys).items()}
+    if missing := versions.keys() - found.keys():
+        with connection.cursor() as cursor:
+            cursor.execute(_MISSING, [list(missing)])
+            loaded = cursor.fetchall()
+        caches[CACHE].set_many({_key_of(user_id, version): text for user_id, version, text in loaded})
+        found |= {user_id: text for user_id, _, text in loaded}
+    return {user_id: orjson.loads(text) for user_id, text in found.items()}
+
+
+def _key_of(user_id: UUID, version: int) -> str:
+    return f"{user_id.hex}.{version}"  # the id, too: whatever becomes of the numbers, nobody is taken for another
+
+
+_MISSING = f"SELECT id, version, {_PERSON}::text FROM preferences_user AS owner WHERE id = ANY(%s) AND is_active"  # noqa: S608 - as above
+
+
+def _recipient(user_id: UUID | None, person: Sequence[Any], suppressed: Collection[str] | None) -> Recipient:
+    locale, time_zone, email, phone, devices, choices, quiet_from, quiet_until = person
     return Recipient(
         user_id=user_id,
         locale=locale or settings.DEFAULT_LOCALE,
         time_zone=time_zone or "UTC",
         addresses={
-            EMAIL: _address(EMAIL, email, blocked),
-            PHONE: _address(PHONE, phone, blocked),
-            DEVICE: tuple(Address(token, id=str(device_id)) for device_id, token in devices or ()),
+            EMAIL: _address(EMAIL, email, suppressed),
+            PHONE: _address(PHONE, phone, suppressed),
+            DEVICE: tuple(Address(token, device_id) for device_id, token in devices) if devices else (),
             USER: (Address(str(user_id)),) if user_id else (),
         },
-        choices={(event_type, channel): enabled for event_type, channel, enabled in choices or ()},
+        choices={(event_type, channel): enabled for event_type, channel, enabled in choices} if choices else NO_CHOICES,
         quiet_hours=_quiet_hours(quiet_from, quiet_until, time_zone) if quiet_from else None,
     )
 
 
-def load(user_ids: Iterable[UUID]) -> dict[UUID, Recipient]:
-    """The active users among these, by id; who is unknown or inactive is absent. One query."""
+def load(user_ids: Iterable[UUID], *, whole: bool = True) -> dict[UUID, Recipient]:
+    """The active users among these, by id; who is unknown or inactive is absent. One query, or as `people` says."""
     with connection.cursor() as cursor:
-        cursor.execute(_LOAD, [list(set(user_ids))])
-        return {user_id: person(user_id, found) for user_id, found in cursor.fetchall() if found is not None}
+        cursor.execute(_LOAD, [whole, list(set(user_ids))])
+        rows = [(user_id, found) for user_id, found in cursor.fetchall() if found is not None]
+    return dict(zip((user_id for user_id, _ in rows), people(rows), strict=True))
 
 
-_LOAD = f"SELECT id, {person_sql('wanted.id', 'NULL::jsonb')} FROM unnest(%s::uuid[]) AS wanted(id)"  # noqa: S608
+_LOAD = f"SELECT id, {glance_sql('wanted.id', 'NULL::jsonb', '%s')} FROM unnest(%s::uuid[]) AS wanted(id)"  # noqa: S608 - as above
 
 
 def guest(recipient: Mapping[str, str]) -> Recipient:
@@ -125,13 +183,13 @@ def guests(recipients: Sequence[Mapping[str, str]]) -> list[Recipient]:
     """The same for many, in their order. One query."""
     with connection.cursor() as cursor:
         cursor.execute(_GUESTS, [orjson.dumps(list(recipients)).decode()])
-        return [person(None, found) for (found,) in cursor.fetchall()]
+        return people([(None, found) for (found,) in cursor.fetchall()])
 
 
 _GUESTS = f"""
-SELECT {person_sql("NULL::uuid", "given.guest")}
+SELECT {glance_sql("NULL::uuid", "given.guest", "true")}
 FROM jsonb_array_elements(%s::jsonb) WITH ORDINALITY AS given(guest, place) ORDER BY place
-"""  # noqa: S608
+"""  # noqa: S608 - as above
 
 
 def existing(user_ids: Iterable[UUID]) -> set[UUID]:
@@ -189,5 +247,5 @@ def _quiet_hours(start: str, end: str, time_zone: str) -> QuietHours:
     return QuietHours(time.fromisoformat(start), time.fromisoformat(end), time_zone)
 
 
-def _address(kind: str, value: str | None, blocked: Sequence[str] | None) -> tuple[Address, ...]:
-    return (Address(value, suppressed=kind in (blocked or ())),) if value else ()
+def _address(kind: str, value: str | None, suppressed: Collection[str] | None) -> tuple[Address, ...]:
+    return (Address(value, "", suppressed is not None and kind in suppressed),) if value else ()

@@ -28,6 +28,7 @@ from benchmarks.intake import intake
 from benchmarks.latency import latency
 from benchmarks.memory import memory
 from benchmarks.options import PARTS, QUICK, Options, Show
+from benchmarks.planning import planning
 from benchmarks.scaling import scaling
 from benchmarks.stage import Stage
 from benchmarks.throughput import throughput
@@ -40,6 +41,7 @@ Part = Callable[[Stage, Options, Show], dict[str, Any]]
 MEASURED: dict[str, Part] = {
     "throughput": throughput,
     "latency": latency,
+    "planning": planning,
     "intake": intake,
     "scaling": scaling,
     "history": history,
@@ -52,6 +54,7 @@ parts: {", ".join(PARTS)}.
   throughput  events a second that the engine settles, by batch size, and CPU by process; beside it bare Celery
               chords of tasks that do nothing, and a service as it is first written
   latency     from the recorded event to the provider's acceptance, by events a second
+  planning    a batch of 500: who is reached how, and the engine's whole step, with the cache of people and without
   intake      triggers a second: single and bulk over HTTP with one web process, and by Celery
   scaling     one worker process against two
   history     throughput with millions of settled rows against ten thousand

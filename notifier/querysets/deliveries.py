@@ -14,7 +14,7 @@ from uuid_utils import uuid7
 
 from notifier.plan import Planned
 from notifier.querysets.sql import execute
-from preferences.resolve import Recipient, person, person_sql
+from preferences.resolve import Recipient, glance_sql, people
 
 if TYPE_CHECKING:
     from notifier.models import Delivery
@@ -157,12 +157,14 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         alone: bool,
         superseded_from: Mapping[str, int],
         lease: timedelta,
+        whole: bool,
     ) -> list[Candidate]:
         """Take what may be sent of these: the first `room` of them -> SENDING, which counts the attempt.
 
         What is too late or overtaken -> SKIPPED, and is not returned; the others are, and wait for room. `early`: also
         those whose retry is not due yet; `alone`: also one whose last attempt crashed. One statement, committed by
-        itself. What overtook an event is looked up by event_order.
+        itself. What overtook an event is looked up by event_order. `whole`: see
+        preferences.resolve.glance_sql.
         """
         with connection.cursor() as cursor:
             cursor.execute(
@@ -175,9 +177,12 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
                     "alone": alone,
                     "room": room,
                     "lease": lease.total_seconds(),
+                    "whole": whole,
                 },
             )
-            return [_candidate(row) for row in cursor.fetchall()]
+            rows = cursor.fetchall()
+        recipients = people([row[-2:] for row in rows])
+        return [_candidate(row, recipient) for row, recipient in zip(rows, recipients, strict=True)]
 
     def skip(self, skips: Sequence[Skip]) -> None:
         """SENDING -> SKIPPED, for rows that the caller has claimed."""
@@ -358,7 +363,7 @@ WITH locked AS MATERIALIZED (
            (SELECT later.event_type || ' ' || later.id FROM notifier_notificationevent AS later
             WHERE NOT delivery.forced AND later.order_id <> '' AND later.order_id = event.order_id
               AND later.recipient_key = event.recipient_key AND later.stage >= limits.stage LIMIT 1) AS overtaken_by,
-           {person_sql("event.user_id", "event.recipient")} AS person
+           {glance_sql("event.user_id", "event.recipient", "%(whole)s")} AS person
     FROM notifier_delivery AS delivery
     JOIN notifier_notificationevent AS event ON event.id = delivery.event_id
     LEFT JOIN unnest(%(types)s::text[], %(stages)s::int[]) AS limits(event_type, stage)
@@ -497,6 +502,6 @@ SET due_at = LEAST(event.due_at, events.due_at) FROM events WHERE event.id = eve
 """
 
 
-def _candidate(row: tuple[Any, ...]) -> Candidate:
-    *columns, metadata, recorded_at, user_id, found = row
-    return Candidate(*(*columns, orjson.loads(metadata), recorded_at, person(user_id, found)))
+def _candidate(row: tuple[Any, ...], recipient: Recipient) -> Candidate:
+    *columns, metadata, recorded_at, _user_id, _glance = row
+    return Candidate(*(*columns, orjson.loads(metadata), recorded_at, recipient))

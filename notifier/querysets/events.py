@@ -14,7 +14,7 @@ from django.db import connection, models
 from django.db.models.expressions import RawSQL
 
 from notifier.querysets.sql import execute
-from preferences.resolve import Recipient, person, person_sql
+from preferences.resolve import Recipient, glance_sql, people
 
 if TYPE_CHECKING:
     from notifier.models import NotificationEvent
@@ -120,14 +120,17 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
             )
             return dict(cursor.fetchall())
 
-    def claim_due(self, priorities: Sequence[int], limit: int, lease: timedelta) -> list[DueEvent]:
+    def claim_due(self, priorities: Sequence[int], limit: int, lease: timedelta, *, whole: bool) -> list[DueEvent]:
         """Take up to `limit` due events of a lane into a new round; others that look skip them.
 
-        Walks the partial index event_due in its own order and stops at `limit`. Recipients are loaded of new ones only.
+        Walks the partial index event_due in its own order and stops at `limit`. Recipients are loaded of new ones
+        only; `whole`: as preferences.resolve.glance_sql says.
         """
         with connection.cursor() as cursor:
-            cursor.execute(_CLAIM_DUE, [list(priorities), limit, lease.total_seconds()])
-            return [_due_event(row) for row in cursor.fetchall()]
+            cursor.execute(_CLAIM_DUE, [list(priorities), limit, lease.total_seconds(), whole])
+            rows = cursor.fetchall()
+        recipients = people([row[-2:] for row in rows])
+        return [DueEvent(*(*row[:-2], recipient)) for row, recipient in zip(rows, recipients, strict=True)]
 
     def lease_expired(self, limit: int, lease: timedelta) -> list[tuple[UUID, int]]:
         """(id, round) of events whose round was lost. Walks event_leased.
@@ -393,7 +396,7 @@ SET status = 'DISPATCHED', round = round + 1, due_at = NULL,
 WHERE event.id = ANY(ARRAY(SELECT id FROM due))
 RETURNING event.id, event.event_type, event.round, event.round - event.plan_failures = 1,
     statement_timestamp(), extract(epoch FROM event.expires_at - statement_timestamp())::float8, event.user_id,
-    CASE WHEN event.round - event.plan_failures = 1 THEN {person_sql("event.user_id", "event.recipient")} END
+    CASE WHEN event.round - event.plan_failures = 1 THEN {glance_sql("event.user_id", "event.recipient", "%s")} END
 """  # noqa: S608 - every value is a parameter
 
 _ALIKE = """
@@ -441,8 +444,3 @@ WITH old AS MATERIALIZED (
 )
 DELETE FROM notifier_notificationevent WHERE id = ANY(ARRAY(SELECT id FROM old)) RETURNING id
 """
-
-
-def _due_event(row: tuple[Any, ...]) -> DueEvent:
-    *columns, user_id, found = row
-    return DueEvent(*(*columns, person(user_id, found)))

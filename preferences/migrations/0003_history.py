@@ -143,7 +143,7 @@ $$;
 
 # table, kind, column of the person, columns that are left out
 TRACKED = (
-    ("preferences_user", "PERSON", "id", "password", "last_login"),
+    ("preferences_user", "PERSON", "id", "password", "last_login", "version"),
     ("preferences_device", "DEVICE", "user_id", "token"),
     ("preferences_preference", "PREFERENCE", "user_id", "updated_at"),
     ("preferences_suppressedaddress", "SUPPRESSED_ADDRESS", ""),

@@ -136,7 +136,7 @@ def test_a_claim_reads_no_more_of_a_backlog_than_it_takes(people: list[User]) ->
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE notifier_notificationevent")
     with plans() as found:
-        NotificationEvent.objects.claim_due(dispatch.Lane.STANDARD.value, 100, django_settings.EVENT_LEASE)
+        NotificationEvent.objects.claim_due(dispatch.Lane.STANDARD.value, 100, django_settings.EVENT_LEASE, whole=True)
     assert "event_due" in indexes_of(found)
     assert "Sort" not in {node["Node Type"] for node in found[0].nodes}
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +17,7 @@ NAMES = [f"{kind.name}.{channel}" for kind in TYPES.values() for channel in kind
 def person(**choices: bool) -> Recipient:
     """Choices by "TYPE__CHANNEL", either part empty for all."""
     found = {(name.partition("__")[0], name.partition("__")[2]): on for name, on in choices.items()}
-    return replace(NOBODY, choices=found)
+    return NOBODY._replace(choices=found)
 
 
 def shown(somebody: Recipient) -> dict[str, bool]:
@@ -80,7 +78,7 @@ def test_what_nobody_may_choose_is_passed_over() -> None:
 def test_what_was_posted_is_shown_next(seen: set[str], posted: set[str]) -> None:
     """And no mandatory type is ever off."""
     made = changes(NOBODY, TYPES, seen, posted).made
-    after = shown(replace(NOBODY, choices=dict(made)))
+    after = shown(NOBODY._replace(choices=dict(made)))
     for name, on in after.items():
         event_type, _, channel = name.partition(".")
         if channel in TYPES[event_type].mandatory:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from uuid import UUID
 
 from notifier.catalogue import EventType, event_types
@@ -38,7 +37,7 @@ def test_everything_on() -> None:
 
 def test_each_obstacle_is_named() -> None:
     suppressed = (Address("a@shop.example", suppressed=True),)
-    recipient = replace(person(email=suppressed, phone=()), choices={("ORDER_SHIPPED", "PUSH"): False})
+    recipient = person(email=suppressed, phone=())._replace(choices={("ORDER_SHIPPED", "PUSH"): False})
     assert shown(SHIPPED, recipient, KINDS) == {
         "EMAIL": "SUPPRESSED",
         "SMS": "NO_ADDRESS",
@@ -55,7 +54,7 @@ def test_the_chain_serves_when_nothing_planned_is_left() -> None:
 
 def test_who_opted_out_is_not_chased_down_another_channel() -> None:
     packed = event_types()["ORDER_PACKED"]
-    recipient = replace(person(), choices={("ORDER_PACKED", ""): False})
+    recipient = person()._replace(choices={("ORDER_PACKED", ""): False})
     assert set(shown(packed, recipient).values()) == {"OPTED_OUT"}
 
 
