@@ -54,9 +54,11 @@ def required(name: str, *, why: str) -> str:
     return value or refuse(f"{name} is not set; {why} (DEBUG=1 brings a default for development).")
 
 
-def number(name: str, default: int, *, least: int = 0) -> int:
+def number(name: str, default: int, *, least: int = 0, most: int | None = None) -> int:
     value = text(name, str(default))
     found = int(value) if value.isdecimal() else refuse(f"{name}={value!r} is not a whole number.")
+    if most is not None and found > most:
+        refuse(f"{name}={value!r} is too large; use {most} or less.")
     return found if found >= least else refuse(f"{name}={value!r} is too small; use {least} or more.")
 
 

@@ -15,14 +15,14 @@ from django.conf import settings
 from channels import registry
 from channels.base import BREAKER_OPEN, Channel, Message, Outcome, Permit, Receipt
 from channels.errors import MessageRejected, ProviderUnavailable
-from notifier import backoff, borders
+from notifier import backoff, borders, cap
 from notifier.catalogue import GONE, event_types
 from notifier.links import NO_LINKS, Links, links
 from notifier.models import Attempt, Delivery
 from notifier.plan import can_stand_in, obstacle, quiet_for
 from notifier.querysets.deliveries import AttemptRow, Candidate, GivenUp, Hold, Postponed, Skip
 from notifier.render import MessageContext, RenderError, render
-from notifier.states import AttemptOutcome, SkipReason
+from notifier.states import AttemptOutcome, HoldReason, SkipReason
 from notifier.verdict import Limits, Verdict
 from preferences.resolve import Address, comes_whole
 
@@ -87,7 +87,7 @@ def claim(channel: Channel, ids: Sequence[UUID], *, early: bool = False, alone: 
     given_up = _wait(waiting, permit)
     going = _skip(channel, claimed, kinds)
     if channel.disturbs:
-        going = _hold(going)
+        going = _hold(going, kinds)
     tried = _tried_addresses(going) if channel.address == "device" else {}
     patience = min(map(_patience, going), default=math.inf)
     for item in going:
@@ -112,18 +112,29 @@ def _skip(channel: Channel, claimed: Sequence[Claimed], kinds: Mapping[str, str]
     return going
 
 
-def _hold(claimed: Sequence[Claimed]) -> list[Claimed]:
+def _hold(claimed: Sequence[Claimed], kinds: Mapping[str, str]) -> list[Claimed]:
     """Put off what must not disturb its recipient now, such as a retry, or a fallback; the others."""
     going, holds = [], []
+    over = _over(claimed, kinds)
     for item in claimed:
         row = item.row
-        if quiet := quiet_for(event_types().get(row.event_type, GONE), row.recipient, row.now):
-            holds.append(Hold(row.id, row.attempt, min(quiet, row.seconds_to_live)))
+        quiet = quiet_for(event_types().get(row.event_type, GONE), row.recipient, row.now)
+        capped = cap.wait(row.now) if row.id in over else 0.0
+        if due_in := max(quiet, capped):
+            reason = HoldReason.CAP if capped else HoldReason.QUIET_HOURS
+            holds.append(Hold(row.id, row.attempt, min(due_in, row.seconds_to_live), reason))
         else:
             going.append(item)
     if holds:
         Delivery.objects.hold(holds)
     return going
+
+
+def _over(claimed: Sequence[Claimed], kinds: Mapping[str, str]) -> set[UUID]:
+    """Of what the plan found to be over the cap, and did not count, those for which there is still no room."""
+    again = [item.row for item in claimed if item.row.hold_reason == HoldReason.CAP and not item.row.tries]
+    places = [cap.place(row.recipient, row.channel, kinds[row.channel]) for row in again]
+    return {again[index].id for index in cap.over(places)}
 
 
 def _obstacle(row: Candidate, kinds: Mapping[str, str]) -> SkipReason:

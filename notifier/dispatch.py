@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -14,14 +14,15 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 
 from channels import registry
-from notifier import backoff
-from notifier.catalogue import Priority, event_types
+from notifier import backoff, cap
+from notifier.catalogue import Audience, Priority, event_types
 from notifier.failpoints import hit
 from notifier.models import DeadLetter, Delivery, NotificationEvent
+from notifier.operations import tell_operations
 from notifier.plan import Planned, held, plan, quiet_for
 from notifier.querysets.deliveries import Postponed, Ready
 from notifier.querysets.events import DueEvent
-from notifier.states import EventStatus
+from notifier.states import EventStatus, HoldReason
 from preferences.resolve import comes_whole
 
 log = logging.getLogger(__name__)
@@ -116,10 +117,41 @@ def _hold_back(rows: Sequence[tuple[UUID, float]]) -> None:
 def _plan(events: Sequence[DueEvent]) -> list[Ready]:
     """Insert the deliveries of new events; what may be claimed now, of these and of the others."""
     kinds, disturbing = registry.address_kinds(), registry.disturbing()
-    planned = [
-        (event.id, delivery) for event in events if event.is_new for delivery in _planned(event, kinds, disturbing)
-    ]
+    fresh = [(event, _planned(event, kinds, disturbing)) for event in events if event.is_new]
+    planned = [(event.id, delivery) for event, some in _capped(fresh, kinds, disturbing) for delivery in some]
     return Delivery.objects.plan(planned, [event.id for event in events if not event.is_new])
+
+
+def _capped(
+    fresh: Sequence[tuple[DueEvent, list[Planned]]], kinds: Mapping[str, str], disturbing: Collection[str]
+) -> list[tuple[DueEvent, list[Planned]]]:
+    """The same, where what is over its recipient's daily cap is held; operations are told."""
+    counted = [
+        (index, delivery.channel, cap.place(event.recipient, delivery.channel, kinds[delivery.channel]))
+        for index, (event, planned) in enumerate(fresh)
+        if event_types()[event.event_type].audience is not Audience.STAFF
+        for delivery in planned
+        if delivery.channel in disturbing and not delivery.skip_reason
+    ]
+    capped: dict[int, list[str]] = defaultdict(list)
+    for at in cap.over([place for _, _, place in counted]):
+        index, channel, _ = counted[at]
+        capped[index].append(channel)
+    result = list(fresh)
+    for index, channels in capped.items():
+        event, planned = fresh[index]
+        due_in = min(cap.wait(event.now), event.seconds_to_live)
+        result[index] = (event, held(planned, channels, due_in, HoldReason.CAP))
+    if capped:
+        _tell_of_cap([(fresh[index][0], channels) for index, channels in capped.items()])
+    return result
+
+
+def _tell_of_cap(capped: Sequence[tuple[DueEvent, list[str]]]) -> None:
+    """Once an hour for each channel."""
+    hour = capped[0][0].now.strftime("%Y-%m-%dT%H")
+    for channel, count in Counter(channel for _, channels in capped for channel in channels).items():
+        tell_operations(channel, HoldReason.CAP, hour, count=count)
 
 
 def _planned(event: DueEvent, kinds: Mapping[str, str], disturbing: Collection[str]) -> list[Planned]:

@@ -69,11 +69,13 @@ def quiet_for(event_type: EventType, recipient: Recipient, now: datetime) -> flo
     return (end - now).total_seconds() if end else 0.0
 
 
-def held(planned: Sequence[Planned], disturbing: Collection[str], due_in: float) -> list[Planned]:
-    """The same, where what would disturb is held for so many seconds."""
+def held(
+    planned: Sequence[Planned], channels: Collection[str], due_in: float, reason: HoldReason = HoldReason.QUIET_HOURS
+) -> list[Planned]:
+    """The same, where what would go by these channels is held for so many seconds, or for longer as before."""
     return [
-        replace(delivery, hold_reason=HoldReason.QUIET_HOURS, due_in=due_in)
-        if delivery.channel in disturbing and not delivery.skip_reason
+        replace(delivery, hold_reason=reason, due_in=max(due_in, delivery.due_in))
+        if delivery.channel in channels and not delivery.skip_reason
         else delivery
         for delivery in planned
     ]

@@ -15,15 +15,14 @@ from channels import registry
 from notifier.catalogue import GONE, EventType, event_types
 from notifier.failpoints import hit
 from notifier.models import Delivery, NotificationEvent
+from notifier.operations import DELIVERY_FAILED, tell_operations
 from notifier.plan import Planned, next_fallback
 from notifier.recipients import recipients
-from notifier.record import record_for_staff
 from notifier.states import ACCEPTED, FINAL, LOST, DeliveryStatus, EventStatus
 from preferences.resolve import NOBODY, Recipient
 
 log = logging.getLogger(__name__)
 
-DELIVERY_FAILED = "DELIVERY_FAILED"
 PUT_OFF = timedelta(minutes=5)  # until an event whose settlement broke is tried again
 _CONNECTION_LOST = (OperationalError, InterfaceError)  # not the event's fault
 
@@ -186,15 +185,8 @@ def _write(decisions: Decisions) -> bool:
 
 def _tell_operations(event: NotificationEvent, lost: Delivery) -> bool:
     """Raise DELIVERY_FAILED, once per channel and cause within a window; never about itself."""
-    if event.event_type == DELIVERY_FAILED or DELIVERY_FAILED not in event_types():
+    if event.event_type == DELIVERY_FAILED:
         return False
     cause = lost.dead_letters.order_by("-created_at").values_list("cause", flat=True).first() or lost.status
     window = int(event.recorded_at.timestamp() // settings.DELIVERY_FAILED_WINDOW.total_seconds())
-    metadata = {
-        "channel": lost.channel,
-        "cause": cause,
-        "count": 1,
-        "orderIds": [event.order_id] if event.order_id else [],
-    }
-    key = f"{lost.channel}:{cause}:{window}"
-    return record_for_staff(DELIVERY_FAILED, metadata, source="notifier", idempotency_key=key) > 0
+    return tell_operations(lost.channel, cause, str(window), order_ids=[event.order_id] if event.order_id else [])

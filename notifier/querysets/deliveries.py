@@ -37,6 +37,7 @@ class Candidate:
     tries: int
     unknown_since: datetime | None
     forced: bool
+    hold_reason: str
     waited: float
     seconds_to_live: float
     now: datetime
@@ -73,6 +74,7 @@ class Hold:
     id: UUID
     attempt: int
     due_in: float
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,15 +206,16 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         )
 
     def hold(self, holds: Sequence[Hold]) -> None:
-        """SENDING -> QUEUED, held for quiet hours, for rows that the caller has claimed. Its waits begin anew then."""
+        """SENDING -> QUEUED, held, for rows that the caller has claimed. Its waits begin anew then."""
         execute(
             """
             WITH locked AS (SELECT id FROM notifier_delivery WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE)
             UPDATE notifier_delivery AS delivery
-            SET status = 'QUEUED', hold_reason = 'QUIET_HOURS', lease_until = NULL,
+            SET status = 'QUEUED', hold_reason = hold.reason, lease_until = NULL,
                 due_at = statement_timestamp() + hold.due_in * interval '1 second',
                 first_due_at = statement_timestamp() + hold.due_in * interval '1 second'
-            FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(waits)s::float8[]) AS hold(id, attempt, due_in), locked
+            FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(waits)s::float8[], %(reasons)s::text[])
+              AS hold(id, attempt, due_in, reason), locked
             WHERE delivery.id = ANY(%(ids)s) AND delivery.id = hold.id AND delivery.id = locked.id
               AND delivery.status = 'SENDING' AND delivery.attempt = hold.attempt
             """,
@@ -220,6 +223,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
                 "ids": [h.id for h in holds],
                 "attempts": [h.attempt for h in holds],
                 "waits": [h.due_in for h in holds],
+                "reasons": [h.reason for h in holds],
             },
         )
 
@@ -358,8 +362,8 @@ ORDER BY id
 _CLAIM = f"""
 WITH locked AS MATERIALIZED (
     SELECT delivery.id, delivery.event_id, event.round, delivery.channel, delivery.attempt, delivery.tries,
-           delivery.unknown_since, delivery.forced, delivery.first_due_at, event.event_type, event.order_id,
-           event.metadata, event.recorded_at, event.expires_at, event.user_id,
+           delivery.unknown_since, delivery.forced, delivery.hold_reason, delivery.first_due_at,
+           event.event_type, event.order_id, event.metadata, event.recorded_at, event.expires_at, event.user_id,
            (SELECT later.event_type || ' ' || later.id FROM notifier_notificationevent AS later
             WHERE NOT delivery.forced AND later.order_id <> '' AND later.order_id = event.order_id
               AND later.recipient_key = event.recipient_key AND later.stage >= limits.stage LIMIT 1) AS overtaken_by,
@@ -390,7 +394,7 @@ WITH locked AS MATERIALIZED (
         lease_until = statement_timestamp() + %(lease)s * interval '1 second'
     WHERE delivery.id = ANY(ARRAY(SELECT id FROM placed WHERE obstacle = '' AND fits))
 )
-SELECT id, event_id, round, channel, attempt + fits::int, fits, tries, unknown_since, forced,
+SELECT id, event_id, round, channel, attempt + fits::int, fits, tries, unknown_since, forced, hold_reason,
        extract(epoch FROM statement_timestamp() - first_due_at)::float8,
        extract(epoch FROM expires_at - statement_timestamp())::float8,
        statement_timestamp(), event_type, order_id, metadata::text, recorded_at, user_id, person

@@ -163,6 +163,7 @@ class World:
             "FCM_SERVICE_ACCOUNT_FILE": str(account),
             "NOTIFIER_KEY_RATE": "60000000/minute",  # counted, and never reached: few people stand for many here
             "NOTIFIER_RECIPIENT_RATE": "60000000/minute",
+            "NOTIFIER_DAILY_CAP": "60000",
             **self.plan.environment,
         }
 
