@@ -39,6 +39,11 @@ def clean_phone(value: str) -> str:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
+def clean_address(kind: str, value: str) -> str:
+    """An address as the suppression list keeps it; `kind` is "email", then in lower case, or "phone"."""
+    return clean_email(value).lower() if kind == "email" else clean_phone(value)
+
+
 @lru_cache(maxsize=4096)
 def region_of(phone: str) -> str:
     """The country of a number in E.164, as DE (ISO 3166-1); empty where it belongs to none, as a satellite phone."""

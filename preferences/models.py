@@ -7,12 +7,13 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce, Now
 from uuid_utils.compat import uuid7
 
-from preferences.addresses import clean_locale, clean_phone, clean_time_zone
+from preferences.addresses import clean_address, clean_locale, clean_phone, clean_time_zone
 
 if TYPE_CHECKING:
     _Text = models.CharField[str, str]
@@ -203,6 +204,15 @@ class SuppressedAddress(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.reason}"
+
+    def clean(self) -> None:
+        """In another form the address would match nobody's."""
+        if not (self.kind and self.address):
+            return  # said by the field itself
+        try:
+            self.address = clean_address(self.kind, self.address)
+        except ValidationError as error:
+            raise ValidationError({"address": error.messages}) from error
 
 
 class Change(models.Model):

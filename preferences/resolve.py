@@ -213,9 +213,7 @@ def mark_invalid(kind: str, address: str) -> None:
     if kind == DEVICE:
         Device.objects.filter(token=address).delete()
     else:
-        SuppressedAddress.objects.get_or_create(
-            kind=kind, address=_key(address), defaults={"reason": SuppressedAddress.Reason.INVALID}
-        )
+        suppress(kind, address, SuppressedAddress.Reason.INVALID)
 
 
 def mark_valid(kind: str, addresses: Iterable[str]) -> None:
@@ -227,9 +225,15 @@ def mark_valid(kind: str, addresses: Iterable[str]) -> None:
 
 def opt_out(kind: str, address: str) -> None:
     """Nothing goes to this address any more, whoever has it. Says so also where it is known to be wrong."""
-    SuppressedAddress.objects.update_or_create(
-        kind=kind, address=_key(address), defaults={"reason": SuppressedAddress.Reason.OPTED_OUT}
-    )
+    suppress(kind, address, SuppressedAddress.Reason.OPTED_OUT)
+
+
+def suppress(kind: str, address: str, reason: str) -> tuple[SuppressedAddress, bool]:
+    """The row of an address that gets nothing, and whether it is new. An opt-out stays one, whatever else is said."""
+    find = SuppressedAddress.objects.get_or_create
+    if reason == SuppressedAddress.Reason.OPTED_OUT:
+        find = SuppressedAddress.objects.update_or_create
+    return find(kind=kind, address=_key(address), defaults={"reason": reason})
 
 
 def opt_in(kind: str, address: str) -> None:

@@ -3,7 +3,7 @@
 from django.urls import path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from notifier.api import dead_letters, events, health, inbox, preferences, trigger, users
+from notifier.api import dead_letters, events, health, inbox, preferences, suppressions, trigger, users
 from notifier.metrics import metrics
 
 urlpatterns = [
@@ -21,6 +21,9 @@ urlpatterns = [
     path("notifications/preferences/quiet-hours", preferences.QuietHoursView.as_view()),
     path("notifications/inbox", inbox.InboxView.as_view()),
     path("notifications/inbox/<uuid:message_id>/read", inbox.InboxReadView.as_view()),
+    path("notifications/suppressed-addresses", suppressions.SuppressedAddressesView.as_view()),
+    path("notifications/suppressed-addresses/search", suppressions.SearchView.as_view()),
+    path("notifications/suppressed-addresses/<int:suppression_id>", suppressions.SuppressedAddressView.as_view()),
     path("notifications/dead-letters", dead_letters.DeadLettersView.as_view()),
     path("notifications/dead-letters/replay", dead_letters.ReplayView.as_view()),
     path("health/live", health.live),

@@ -38,6 +38,10 @@ API: Mapping[str, Mapping[str, str]] = {
     "notifications/preferences/quiet-hours": {"GET": "preferences", "PUT": "preferences"},
     "notifications/inbox": {"GET": "read"},
     "notifications/inbox/<uuid:message_id>/read": {"POST": "read"},
+    # the list shows addresses, which `read` shows nowhere; who searches knows the address
+    "notifications/suppressed-addresses": {"GET": "admin", "POST": "admin"},
+    "notifications/suppressed-addresses/search": {"POST": "read"},
+    "notifications/suppressed-addresses/<int:suppression_id>": {"GET": "admin", "DELETE": "admin"},
     "notifications/dead-letters": {"GET": "read"},
     "notifications/dead-letters/replay": {"POST": "admin"},
 }

@@ -56,7 +56,13 @@ def addresses() -> list[tuple[str, str, str]]:
 
 def path_of(address: str) -> str:
     """A real path of an address: an id that nobody has, a token that no device has."""
-    values = {r"<path:\w+>": "a/b", r"<uuid:\w+>": str(UUID(int=7)), "<str:provider>": "twilio", "<str:token>": "x:y:z"}
+    values = {
+        r"<path:\w+>": "a/b",
+        r"<uuid:\w+>": str(UUID(int=7)),
+        r"<int:\w+>": "7",
+        "<str:provider>": "twilio",
+        "<str:token>": "x:y:z",
+    }
     for pattern, value in values.items():
         address = re.sub(pattern, value, address)
     return f"/{address}"

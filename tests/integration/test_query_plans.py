@@ -27,7 +27,7 @@ from notifier.replay import replay
 from notifier.retention import delete_old
 from notifier.sweep import sweep
 from notifier.trigger import TriggerError, parse
-from preferences.models import User
+from preferences.models import SuppressedAddress, User
 from tests import engine, history
 from tests.api.conftest import Caller
 from tests.plans import Plan, plans
@@ -37,6 +37,9 @@ pytestmark = pytest.mark.django_db
 
 # partial indexes of what is under way or open: their size is not that of the history
 SMALL = {"event_due", "event_leased", "delivery_leased", "delivery_retrying", "dead_letter_open_once_per_delivery"}
+
+
+SUPPRESSED = {"kind": "email", "address": "gone7@shop.example"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -145,6 +148,7 @@ def test_looking_up(settings: Settings, client: Client) -> None:
     settings.WHITENOISE_AUTOREFRESH = True  # there is no collectstatic in tests
     api = Caller(ApiKey.issue("shop", ApiKey.SCOPES)[1])
     event, message = NotificationEvent.objects.filter(status="FAILED")[0], InboxMessage.objects.all()[0]
+    suppressed = SuppressedAddress.objects.get(**SUPPRESSED).id
     with plans() as found:
         answers = [
             api("GET", f"/notifications/events/{event.id}"),
@@ -152,6 +156,8 @@ def test_looking_up(settings: Settings, client: Client) -> None:
             api("GET", f"/notifications/inbox?userId={message.user_id}"),
             api("POST", f"/notifications/inbox/{message.id}/read"),
             api("GET", "/notifications/dead-letters?channel=EMAIL"),
+            api("POST", "/notifications/suppressed-addresses/search", SUPPRESSED),
+            api("GET", f"/notifications/suppressed-addresses/{suppressed}"),
         ]
         assert client.get("/metrics").status_code == 200
     assert {answer.status for answer in answers} == {200}
@@ -161,6 +167,8 @@ def test_looking_up(settings: Settings, client: Client) -> None:
         "dead_letter_open",
         "attempt_once_per_claim",
         "event_due",
+        "suppressed_once_per_address",
+        "preferences_suppressedaddress_pkey",
     }
 
 

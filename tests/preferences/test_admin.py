@@ -118,3 +118,28 @@ def test_every_page_opens(staff: Client) -> None:
         for path in (reverse(f"{name}_changelist"), reverse(f"{name}_add"), reverse(f"{name}_change", args=[row.pk])):
             assert staff.get(path).status_code == 200
     assert staff.get(reverse("admin:index")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "typed", "kept"),
+    [("email", "Ada@Mail.example", "ada@mail.example"), ("phone", "+49 151 12345678", "+4915112345678")],
+)
+def test_an_address_is_suppressed_in_the_form_that_is_looked_for(
+    staff: Client, kind: str, typed: str, kept: str
+) -> None:
+    add = reverse("admin:preferences_suppressedaddress_add")
+
+    answer = staff.post(add, {"kind": kind, "address": typed, "reason": "OPTED_OUT"})
+    again = staff.post(add, {"kind": kind, "address": typed, "reason": "OPTED_OUT"})
+    wrong = staff.post(add, {"kind": kind, "address": "nobody", "reason": "OPTED_OUT"})
+
+    assert answer.status_code == 302, errors(answer)
+    assert "already exists" in str(errors(again))
+    assert list(errors(wrong)) == ["address"]
+    assert list(SuppressedAddress.objects.values_list("address", flat=True)) == [kept]
+
+
+def test_a_suppression_needs_an_address(staff: Client) -> None:
+    answer = staff.post(reverse("admin:preferences_suppressedaddress_add"), {"kind": "email", "reason": "OPTED_OUT"})
+
+    assert errors(answer) == {"address": ["This field is required."]}
