@@ -2,10 +2,11 @@
 
 from config.environment import rate
 
-#: Requests in a time; "" is no limit (notifier/api/throttle.py).
+#: Requests in a time; "" is no limit (notifier/throttle.py).
 API_RATES = {
     "key": rate("NOTIFIER_KEY_RATE", "60000/minute"),  # four times what one web process answers
-    "address": rate("NOTIFIER_ADDRESS_RATE", "60/minute"),  # without a valid key; also a customer's
+    "address": rate("NOTIFIER_ADDRESS_RATE", "60/minute"),  # without a valid key, token, link or signature
+    "customer": rate("NOTIFIER_CUSTOMER_RATE", "120/minute"),  # with their own token, or on their own pages
     "recipient": rate("NOTIFIER_RECIPIENT_RATE", "6000/minute"),  # triggers for one user or guest: no shop has so many
 }
 

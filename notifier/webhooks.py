@@ -15,6 +15,7 @@ from django.views.decorators.http import require_POST
 
 from channels import registry
 from channels.inbound import ForgedRequestError, Reply, Request, Wish
+from notifier import throttle
 from preferences import resolve
 
 log = logging.getLogger(__name__)
@@ -25,14 +26,17 @@ NO_ANSWER = "<Response/>"  # TwiML: send nothing back; the provider itself confi
 @csrf_exempt  # a provider has no cookie; its signature is checked
 @require_POST
 def webhook(request: HttpRequest, provider: str) -> HttpResponse:
-    """200 once it is written down, so that the provider need not call again; 403 for a wrong signature, 404, 413."""
+    """200 once it is written down, so that the provider need not call again; 403 for a wrong signature, 404, 413.
+
+    429 to an address that sends too many without a good one; those with one it may send all the same.
+    """
     listeners = registry.listeners(provider)
     if not listeners:
         raise Http404
     try:
         call = _call(request)
     except (RequestDataTooBig, TooManyFieldsSent):
-        return HttpResponse(status=413)
+        return _refused(request, HttpResponse(status=413))
     for channel, listener in listeners:
         try:
             _heed(channel.address, listener.reply(call))
@@ -40,7 +44,17 @@ def webhook(request: HttpRequest, provider: str) -> HttpResponse:
             continue
         return HttpResponse(NO_ANSWER, content_type="text/xml")
     log.warning("webhook %s: no valid signature; is PUBLIC_URL the address that it calls?", provider)
-    return HttpResponse("The signature is missing or wrong.", status=403, content_type="text/plain")
+    wrong = HttpResponse("The signature is missing or wrong.", status=403, content_type="text/plain")
+    return _refused(request, wrong)
+
+
+def _refused(request: HttpRequest, answer: HttpResponse) -> HttpResponse:
+    """The answer, or 429 where its address had too many such."""
+    grant = throttle.without_proof(request)
+    if grant is None:
+        return answer
+    text = f"Too many requests without a valid signature ({grant.rate})."
+    return HttpResponse(text, status=429, content_type="text/plain", headers={"Retry-After": grant.retry_after})
 
 
 def _call(request: HttpRequest) -> Request:

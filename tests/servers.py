@@ -27,6 +27,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
     os.environ["DEBUG"] = "1"
     os.environ["NOTIFIER_ADDRESS_RATE"] = "0"  # all tests come from one address
     os.environ["NOTIFIER_DAILY_CAP"] = "60000"  # many tests write to the same few
+    os.environ["NOTIFIER_CUSTOMER_RATE"] = "0"  # and the access matrix from one customer
     if not (os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL")):
         early_config.stash[_data_dir] = _start()
     _take_own_redis_database(os.environ.get("PYTEST_XDIST_WORKER", ""))

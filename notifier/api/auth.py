@@ -12,12 +12,12 @@ from uuid import UUID
 from django.conf import settings
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
-from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied, Throttled
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from notifier.api import throttle
+from notifier import throttle
 from notifier.api.errors import forbidden
 from notifier.models import ApiKey
 from preferences import tokens
@@ -40,10 +40,10 @@ class ApiKeyAuthentication(BaseAuthentication):
             return None
         row = ApiKey.find(key)
         if row is None:
-            throttle.without_a_key(request)
+            _count_without_a_key(request)
             raise AuthenticationFailed("This API key is unknown, expired or revoked.")
         if not row.may_come_from(request.META.get("REMOTE_ADDR", "")):
-            throttle.without_a_key(request)
+            _count_without_a_key(request)
             raise PermissionDenied("This API key may not be used from this address.")
         _note_use(row)
         return row, row
@@ -70,7 +70,7 @@ class CustomerAuthentication(BaseAuthentication):
         try:
             customer = Customer(UUID(tokens.read(token, Purpose.API, settings.CUSTOMER_TOKEN_LIFETIME)))
         except TokenError as error:
-            throttle.without_a_key(request)
+            _count_without_a_key(request)
             raise AuthenticationFailed(f"{str(error).capitalize()}; the shop makes new ones.") from error
         return customer, customer
 
@@ -82,6 +82,12 @@ def _credentials(request: Request, scheme: str) -> str | None:
     """What follows the scheme in the request's Authorization; None where that names another one."""
     given, _, credentials = get_authorization_header(request).decode("latin-1").partition(" ")
     return credentials.strip() if given.lower() == scheme.lower() else None
+
+
+def _count_without_a_key(request: Request) -> None:
+    """Raises Throttled where its address sends too many such requests."""
+    if grant := throttle.without_proof(request):
+        raise Throttled(grant.wait, f"Too many requests without a valid key ({grant.rate}).")
 
 
 def check_own(request: Request, user_id: UUID) -> None:
@@ -111,7 +117,7 @@ class HasScope(BasePermission):
                 raise PermissionDenied("This takes an API key, not a customer's token.")
             return True
         if not isinstance(request.auth, ApiKey):
-            throttle.without_a_key(request)
+            _count_without_a_key(request)
             return False
         scope = getattr(view, "required_scopes", {}).get(method)
         if known and scope not in request.auth.scopes:
@@ -129,11 +135,12 @@ class CallerThrottle(BaseThrottle):
             case ApiKey() as key:
                 counts = [throttle.by_key(key)]
             case Customer(user_id):  # many may be behind one address
-                counts = [throttle.Count("address", str(user_id))]
+                counts = [throttle.by_customer(user_id)]
             case _:
                 counts = throttle.by_address(request.META.get("REMOTE_ADDR", ""))
-        self._wait = next((grant.wait for grant in throttle.take(counts) if not grant.granted), None)
-        return self._wait is None
+        grant = throttle.refused(*counts)
+        self._wait = grant.wait if grant else None
+        return grant is None
 
     def wait(self) -> float | None:
         return self._wait

@@ -14,17 +14,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from notifier import tasks
-from notifier.api import throttle
+from notifier import tasks, throttle
 from notifier.api.docs import errors, example
 from notifier.api.errors import ApiError, invalid
 from notifier.api.parsers import BULK_BODY_LIMIT
 from notifier.api.serializers import Body, Id, Text
-from notifier.api.throttle import Count, Grant
 from notifier.callers import origin
 from notifier.catalogue import Audience, event_types
 from notifier.models import ApiKey
 from notifier.record import Recorded, record, record_many
+from notifier.throttle import Count, Grant
 from notifier.trigger import KeyConflict, Trigger, TriggerError, UnknownUser, check_size, parse
 
 BULK_LIMIT = 1000  # events

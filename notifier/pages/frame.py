@@ -7,6 +7,9 @@ from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import render
 from django.utils import translation
 
+from notifier import throttle
+from notifier.throttle import Grant
+
 
 def language_of(locale: str) -> str:
     """The language among settings.LOCALES in which somebody with this locale reads."""
@@ -22,9 +25,22 @@ def framed(answer: HttpResponseBase) -> HttpResponseBase:
 
 
 def dead_link(request: HttpRequest) -> HttpResponseBase:
-    """404, in the browser's language: who has no good link is told nothing of anybody."""
+    """404, and 429 to an address that tries too many: who has no good link is told nothing of anybody."""
+    grant = throttle.without_proof(request)
+    return too_many(request, grant) if grant else _told(request, "dead_link", 404)
+
+
+def too_many(request: HttpRequest, grant: Grant) -> HttpResponseBase:
+    """429: come again later."""
+    answer = _told(request, "too_many", 429)
+    answer["Retry-After"] = grant.retry_after
+    return answer
+
+
+def _told(request: HttpRequest, page: str, status: int) -> HttpResponseBase:
+    """A page of nobody's, in the browser's language."""
     with translation.override(language_of(translation.get_language_from_request(request))):
-        return framed(render(request, "notifier/pages/dead_link.html", {"shop": settings.SHOP}, status=404))
+        return framed(render(request, f"notifier/pages/{page}.html", {"shop": settings.SHOP}, status=status))
 
 
 def masked(address: str) -> str:

@@ -24,11 +24,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
 from channels import registry
+from notifier import throttle
 from notifier.callers import name_customer
 from notifier.catalogue import event_types
 from notifier.links import read_preferences
 from notifier.pages.choices import Changes, changes, channel_switches, topics
-from notifier.pages.frame import dead_link, framed, language_of, masked
+from notifier.pages.frame import dead_link, framed, language_of, masked, too_many
 from preferences import people, resolve
 from preferences.models import User
 from preferences.tokens import TokenError
@@ -42,8 +43,13 @@ PAGE, FORM = "notifier/pages/preferences.html", "notifier/pages/preferences_form
 class PreferencesView(View):
     def dispatch(self, request: HttpRequest, *args: Any, token: str, **kwargs: Any) -> Any:
         try:
-            user = User.objects.get(id=read_preferences(token), is_active=True)
-        except (TokenError, User.DoesNotExist):
+            user_id = read_preferences(token)
+        except TokenError:
+            return dead_link(request)
+        if grant := throttle.refused(throttle.by_customer(user_id)):
+            return too_many(request, grant)
+        user = User.objects.filter(id=user_id, is_active=True).first()
+        if user is None:
             return dead_link(request)
         name_customer(request, user.id)
         with translation.override(language_of(user.locale)):

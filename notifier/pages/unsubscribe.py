@@ -19,11 +19,12 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
+from notifier import throttle
 from notifier.callers import name_customer
 from notifier.catalogue import EventType, event_types
-from notifier.links import preferences_url, read_unsubscribe
+from notifier.links import Subject, preferences_url, read_unsubscribe
 from notifier.models import Delivery
-from notifier.pages.frame import dead_link, framed, language_of, masked
+from notifier.pages.frame import dead_link, framed, language_of, masked, too_many
 from preferences import people, resolve
 from preferences.models import User
 from preferences.tokens import TokenError
@@ -65,7 +66,13 @@ class Reader:
 @method_decorator([csrf_exempt, never_cache], name="dispatch")
 class UnsubscribeView(View):
     def dispatch(self, request: HttpRequest, *args: Any, token: str, **kwargs: Any) -> Any:
-        reader = _reader(token)
+        try:
+            subject = read_unsubscribe(token)
+        except TokenError:
+            return dead_link(request)
+        if grant := throttle.refused(throttle.by_customer(subject.user_id or subject.delivery_id)):
+            return too_many(request, grant)
+        reader = _reader(subject)
         if reader is None:
             return dead_link(request)
         if reader.user:
@@ -104,12 +111,8 @@ def _page(request: HttpRequest, reader: Reader, state: str, **more: Any) -> Http
     return render(request, "notifier/pages/unsubscribe.html", context)
 
 
-def _reader(token: str) -> Reader | None:
-    """None for a link that leads to nobody: not ours, or what it was about is gone."""
-    try:
-        subject = read_unsubscribe(token)
-    except TokenError:
-        return None
+def _reader(subject: Subject) -> Reader | None:
+    """None where what the link was about is gone."""
     if subject.user_id:
         user = User.objects.filter(id=subject.user_id, is_active=True).first()
         return Reader(user, event_types().get(subject.event_type), user.email, user.locale) if user else None

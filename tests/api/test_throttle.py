@@ -15,10 +15,10 @@ import redis
 from django.conf import settings as django_settings
 from pytest_django.fixtures import Settings
 
-from notifier.api import throttle
-from notifier.api.throttle import Count, Grant, take
+from notifier import throttle
 from notifier.models import NotificationEvent
 from notifier.quick_redis import quick_redis
+from notifier.throttle import Count, Grant, take
 from preferences import tokens
 from preferences.models import User
 from preferences.tokens import Purpose
@@ -40,7 +40,7 @@ def client() -> Iterator[redis.Redis]:
 
 
 def allow(settings: Settings, **rates: str) -> None:
-    settings.API_RATES = {"key": "", "address": "", "recipient": "", **rates}
+    settings.API_RATES = {"key": "", "address": "", "customer": "", "recipient": "", **rates}
 
 
 def placed(**whom: Any) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def test_a_key_from_elsewhere_counts_by_its_address(caller: Any, settings: Setti
 
 
 def test_a_customer_counts_alone_wherever_they_are(db: None, settings: Settings) -> None:
-    allow(settings, address="1/minute")
+    allow(settings, address="1/minute", customer="1/minute")
     own = [f"Bearer {tokens.make(str(uuid4()), Purpose.API)}" for _ in range(2)]
     calls = [Caller(None)("GET", "/notifications/inbox", Authorization=who) for who in (*own, own[0])]
     assert [answer.status for answer in calls][2] == 429

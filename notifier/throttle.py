@@ -1,22 +1,23 @@
-"""How often a key, an address and a recipient may ask: counted over all web processes, in Redis.
+"""How often a key, a customer, an address and a recipient may ask: counted over all web processes, in Redis.
 
 The rates are settings.API_RATES; a window begins with its first request. Redis away counts nobody and refuses nobody.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address, ip_network
 from typing import Any
+from uuid import UUID
 
 import redis
 from django.conf import settings
 from django.core.signals import setting_changed
+from django.http import HttpRequest
 from limits import parse
-from rest_framework.exceptions import Throttled
-from rest_framework.request import Request
 
 from notifier.models import ApiKey
 from notifier.quick_redis import quick_redis
@@ -39,7 +40,7 @@ NETWORK_V6 = 64  # bits: who has one IPv6 address usually has all of such a netw
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """`cost` requests by or for `name`. `kind` is a key of settings.API_RATES: "key", "address" or "recipient"."""
+    """`cost` requests by or for `name`. `kind` is a key of settings.API_RATES."""
 
     kind: str
     name: str
@@ -53,6 +54,11 @@ class Grant:
     granted: int
     wait: float = 0.0
     rate: str = ""
+
+    @property
+    def retry_after(self) -> str:
+        """The header's value: whole seconds."""
+        return str(max(1, math.ceil(self.wait)))
 
 
 def take(counts: Sequence[Count]) -> list[Grant]:
@@ -70,6 +76,17 @@ def take(counts: Sequence[Count]) -> list[Grant]:
     return grants
 
 
+def refused(*counts: Count) -> Grant | None:
+    """Count these; the first that passes its rate, if one does."""
+    return next((grant for grant in take(counts) if not grant.granted), None)
+
+
+def without_proof(request: HttpRequest) -> Grant | None:
+    """Count, by its address, a request that shows no valid key, token, link or signature; refused where one sends too
+    many of these. Good ones from the same address are not counted here, however many they are."""
+    return refused(*by_address(request.META.get("REMOTE_ADDR", "")))
+
+
 def by_address(address: str) -> list[Count]:
     """An address as the web server names its peer, to be counted; a unix socket has none."""
     try:
@@ -80,11 +97,9 @@ def by_address(address: str) -> list[Count]:
     return [Count("address", str(peer if peer.version == 4 else ip_network((peer, NETWORK_V6), strict=False)))]
 
 
-def without_a_key(request: Request) -> None:
-    """Count a request that showed no key that is valid here. Raises Throttled where its address does so too often."""
-    for grant in take(by_address(request.META.get("REMOTE_ADDR", ""))):
-        if not grant.granted:
-            raise Throttled(grant.wait, f"Too many requests without a valid key ({grant.rate}).")
+def by_customer(name: UUID | None) -> Count:
+    """What a person does for themselves: by their id; a guest goes by the delivery that the link is about."""
+    return Count("customer", str(name))
 
 
 def by_key(key: ApiKey) -> Count:
