@@ -170,6 +170,23 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
         named = RawSQL("notifier_notificationevent.order_id <> ''", [], output_field=models.BooleanField())
         return self.filter(named, order_id=order_id)
 
+    def of_orders(self, order_ids: Iterable[str]) -> list[tuple[str, str, int | None, datetime, list[UUID]]]:
+        """(order, event type, stage, when the last was recorded, for which users), for each order and type. One query.
+
+        Walks event_order.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT order_id, event_type, max(stage), max(recorded_at),
+                    COALESCE(array_agg(DISTINCT user_id) FILTER (WHERE user_id IS NOT NULL), '{}')
+                FROM notifier_notificationevent WHERE order_id <> '' AND order_id = ANY(%s)
+                GROUP BY order_id, event_type
+                """,
+                [list(order_ids)],
+            )
+            return list(cursor.fetchall())
+
     def put_off(self, ids: Sequence[UUID], wait: timedelta) -> None:
         """Events whose settlement broke: they come to the end of the sweeper's queue."""
         execute(

@@ -27,6 +27,8 @@ VICTIM = UUID(int=7)  # whose things others try to reach
 API: Mapping[str, Mapping[str, str]] = {
     "notifications/trigger": {"POST": "trigger"},
     "notifications/trigger/bulk": {"POST": "trigger"},
+    "notifications/reconcile": {"POST": "read"},
+    "notifications/reconcile/record": {"POST": "trigger"},
     "notifications/events": {"GET": "read"},
     "notifications/events/<uuid:event_id>": {"GET": "read"},
     "notifications/users/bulk": {"POST": "admin"},

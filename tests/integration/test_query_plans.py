@@ -13,6 +13,7 @@ from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
 from django.test import Client
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
@@ -20,8 +21,10 @@ from channels.models import InboxMessage
 from channels.testing import forget_gates
 from notifier import dispatch
 from notifier.models import ApiKey, Delivery, NotificationEvent
+from notifier.order_list import checked, states
 from notifier.querysets.dead_letters import Filter
 from notifier.querysets.events import Person
+from notifier.reconcile_orders import Terms, reconcile
 from notifier.record import record_many
 from notifier.replay import replay
 from notifier.retention import delete_old
@@ -170,6 +173,19 @@ def test_looking_up(settings: Settings, client: Client) -> None:
         "suppressed_once_per_address",
         "preferences_suppressedaddress_pkey",
     }
+
+
+def test_reconciling(people: list[User]) -> None:
+    asked = [(f"ORD{number}", word) for number in range(1, 500) for word in ("shipped", "cancelled")]
+    at, whom = timezone.now() - timedelta(hours=1), {"userId": str(people[0].id)}
+    listed = [
+        checked(line, {"orderId": order, "state": state, "time": at.isoformat(), **whom}, states({}))
+        for line, (order, state) in enumerate(asked)
+    ]
+    with plans() as found:
+        report = reconcile(listed, Terms(record=True))
+    assert report.counts == {"TOLD": 499, "BEHIND": 499, "RECORDED": 499}
+    assert indexes_of(found) == {"event_order", "preferences_user_pkey"}
 
 
 def test_replaying() -> None:
