@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -353,3 +354,15 @@ def test_what_ends_it_early_says_how_far_it_got(
     assert len(recorded()) == BATCH
     assert run(listed, "--record")[0] == 0
     assert len(recorded()) == 2 * BATCH
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(orders: Callable[..., str]) -> None:
+    listed = orders(*many(2 * BATCH))
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    with os.fdopen(writer, "w") as out, pytest.raises(CommandError, match="Nobody reads the report any more") as caught:
+        call_command("reconcile_orders", listed, "--record", "--report", "csv", stdout=out)
+
+    assert caught.value.returncode == 2
+    assert len(recorded()) == BATCH

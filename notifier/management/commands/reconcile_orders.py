@@ -75,6 +75,9 @@ class Command(BaseCommand):
                     show(file.tell() if size else 0, counts)
         except KeyboardInterrupt as error:
             raise CommandError(_stopped("Stopped", counts), returncode=INTERRUPTED) from error
+        except BrokenPipeError as error:  # as behind `| head`; what is left to be written goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+            raise CommandError(_stopped("Nobody reads the report any more", counts), returncode=CANNOT) from error
         except (OperationalError, InterfaceError) as error:
             raise CommandError(_stopped("The database is away", counts), returncode=CANNOT) from error
         except ListError as error:
