@@ -24,6 +24,7 @@ from celery import Celery
 from celery.events import EventReceiver
 from django.conf import settings
 from django.db import connection
+from django.utils import timezone
 from kombu import Connection
 
 from notifier.links import preferences_url
@@ -144,6 +145,20 @@ def let_things_fail(sandbox: Sandbox, ada: User) -> None:
         )
 
 
+def reconcile(web: Web, ada: User) -> None:
+    """Of orders that are missing, and of what is none: a guest's, and one whose state, time and recipient are wrong."""
+    base = {"state": "placed", "time": timezone.now().isoformat(), "metadata": metadata(orderId="ignored")}
+    listed = [
+        {**base, "orderId": "ORD7", "userId": str(ada.id)},
+        {**base, "orderId": "ORD8", "recipient": {"email": GUEST, "phone": MARK}},
+        {**base, "orderId": "ORD9", "state": MARK, "time": MARK},
+        MARK,
+    ]
+    for path in ("/notifications/reconcile", "/notifications/reconcile/record"):
+        assert web("POST", path, {"orders": listed, "graceMinutes": 0, "states": {MARK: MARK}})[0] == 400
+        assert web("POST", path, {"orders": listed, "graceMinutes": 0})[0] == 200
+
+
 def touch_the_person(web: Web, ada: User) -> None:
     person = f"/notifications/users/{ada.id}"
     assert web("PUT", person, {"email": EMAIL, "phone": PHONE})[0] == 200
@@ -153,6 +168,10 @@ def touch_the_person(web: Web, ada: User) -> None:
     assert web("DELETE", f"/notifications/users/{uuid4()}/devices/{MARK}-token")[0] == 404
     choice = {"userId": str(ada.id), "eventType": MARK, "channel": "SMS", "enabled": False}
     assert web("POST", "/notifications/preferences", choice)[0] == 400
+    gone = {"kind": "email", "address": f"{MARK}.gone@mail.example"}
+    assert web("POST", "/notifications/suppressed-addresses", gone)[0] == 201
+    assert web("POST", "/notifications/suppressed-addresses", gone | {"address": MARK})[0] == 400
+    assert web("POST", "/notifications/suppressed-addresses/search", gone)[0] == 200
     page = preferences_url(ada.id).removeprefix(settings.PUBLIC_URL)
     for path in (page, f"/preferences/{MARK}.token", f"/unsubscribe/{MARK}.token"):
         web("GET", path)
@@ -173,6 +192,7 @@ def test_nothing_of_people_is_in_any_output(sandbox: Sandbox, service_account: P
         processes.wait_for(lambda: DeadLetter.objects.filter(delivery=None).count() >= 3, "refused triggers")
         let_things_fail(sandbox, ada)
         trigger_by_http(web, ada)
+        reconcile(web, ada)
         touch_the_person(web, ada)
         processes.wait_for(lambda: DeadLetter.objects.filter(cause="PLANNING").exists(), "what cannot be planned")
         processes.wait_for(all_settled, "all events are settled")
