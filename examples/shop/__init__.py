@@ -1,0 +1,1 @@
+"""A little order service that tells Notifier what happens to its orders."""
