@@ -1,7 +1,7 @@
 """Everything on one machine: servers, sandbox, web, workers, beat, flower, and people to send to.
 
-Run by script/demo, with the checkout on the import path. With --once it runs the scripted story in a data folder of
-its own and ends with 0, or with 1 and the difference.
+Run by script/demo, with the checkout on the import path. With --shop the order service of examples/shop runs beside it.
+With --once it runs the scripted story in a data folder of its own and ends with 0, or with 1 and the difference.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -42,11 +43,14 @@ console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 class Demo:
     """The demo's parts: where they listen, what they are told, and how they start."""
 
-    def __init__(self, folder: Path, processes: Processes, choose_port: Callable[[int], int]) -> None:
+    def __init__(
+        self, folder: Path, processes: Processes, choose_port: Callable[[int], int], *, shop: bool = False
+    ) -> None:
         self.folder, self.processes = folder, processes
         self.web = f"http://{HOST}:{choose_port(8000)}"
         self.sandbox = f"http://{HOST}:{choose_port(8010)}"
         self.flower = f"http://{HOST}:{choose_port(5555)}"
+        self.shop = f"http://{HOST}:{choose_port(8020)}" if shop else ""
         self.api_key = ""
 
     def start(self, *, flower: bool) -> None:
@@ -63,6 +67,8 @@ class Demo:
         self.api_key = demo_app.prepare()
         self._start_sandbox()
         self._start("beat", "celery", "-A", "config", "beat", "--pidfile=", "--loglevel", "INFO")
+        if self.shop:
+            self._start_shop()
         if flower:
             self._start("flower", "celery", "-A", "config", "flower", f"--address={HOST}", _flag("port", self.flower))
         self._wait()
@@ -103,15 +109,33 @@ class Demo:
             "FCM_BASE_URL": self.sandbox,
         }
 
+    @property
+    def customers(self) -> Path:
+        return self.folder / "customers.json"
+
     def _start_sandbox(self) -> None:
-        customers = self.folder / "customers.json"
-        customers.write_text(self.app.customers_as_json())
+        self.customers.write_text(self.app.customers_as_json())
         shop = {
             "NOTIFIER_URL": self.web,
             "NOTIFIER_API_KEY": self.api_key,
-            "NOTIFIER_CUSTOMERS": str(customers),
+            "NOTIFIER_CUSTOMERS": str(self.customers),
         }
         self._start("sandbox", "uvicorn", "sandbox.app:app", *_address(self.sandbox), **shop)
+
+    def _start_shop(self) -> None:
+        """The example: its tables, its web process, and its outbox's sweeper."""
+        own = {
+            "NOTIFIER_URL": self.web,
+            "NOTIFIER_API_KEY": self.app.shop_key(),
+            "SHOP_DATABASE_URL": self.app.shop_database(),
+        }
+        manage = [sys.executable, str(ROOT / "examples" / "shop" / "manage.py")]
+        command = [*manage, "open_shop", str(self.customers)]
+        opened = subprocess.run(command, env=os.environ | own, capture_output=True, text=True, check=False)
+        if opened.returncode:
+            raise DemoError(f"the shop did not open:\n{opened.stderr.strip()}")
+        self._start("shop", "uvicorn", "examples.shop.asgi:application", *_address(self.shop), **own)
+        self.processes.start("shop-sweeper", [*manage, "sweep_outbox", "--every", "2"], os.environ | own)
 
     def _worker(self, name: str, *options: str) -> None:
         arguments = ("--concurrency", "2", "--hostname", f"{name}@%h", "--loglevel", "INFO", *options)
@@ -125,6 +149,8 @@ class Demo:
         wait = partial(self.processes.wait_for, deadline=START_TIMEOUT)
         wait("the sandbox's start", lambda: answers(f"{self.sandbox}/faults"))
         wait("the web process's start", lambda: answers(f"{self.web}/health/ready"))
+        if self.shop:
+            wait("the shop's start", lambda: answers(f"{self.shop}/"))
         wait("the workers' start", lambda: self.app.workers_answering(2) == 2)
 
 
@@ -145,6 +171,8 @@ def show_addresses(demo: Demo) -> None:
     """Where to look, and how to log in."""
     table = Table(title="Notifier is running", title_justify="left", show_header=False)
     table.add_row("Shop counter", f"{demo.sandbox}/shop", "place an order and move it along")
+    if demo.shop:
+        table.add_row("Order service", f"{demo.shop}/", "examples/shop: orders, outbox, and what the customer was told")
     table.add_row("Messages", f"{demo.sandbox}/", "what the customers see")
     table.add_row("Admin", f"{demo.web}/admin/", f"log in as {demo.app.STAFF_LOGIN} with {demo.app.STAFF_PASSWORD}")
     table.add_row("API", f"{demo.web}/api/docs", "all calls; its key stands below")
@@ -159,7 +187,7 @@ def show_addresses(demo: Demo) -> None:
     console.print(f"Logs are in {os.path.relpath(demo.folder / 'logs')}. Ctrl-C stops everything.")
 
 
-def run_until_stopped() -> int:
+def run_until_stopped(*, shop: bool) -> int:
     """The demo proper; its data is kept for the next time."""
     folder = DATA_DIR / "demo"
     folder.mkdir(parents=True, exist_ok=True)
@@ -168,7 +196,7 @@ def run_until_stopped() -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DemoError(f"a demo is running in {folder} already") from None
-        return _with_demo(folder, _serve, _any_port if "NOTIFIER_DEMO_DIR" in os.environ else port)
+        return _with_demo(folder, _serve, _any_port if "NOTIFIER_DEMO_DIR" in os.environ else port, shop=shop)
 
 
 def _serve(demo: Demo) -> int:
@@ -218,12 +246,14 @@ def _tell(demo: Demo) -> int:
     return 1 if problems else 0
 
 
-def _with_demo(folder: Path, run: Callable[[Demo], int], choose_port: Callable[[int], int]) -> int:
+def _with_demo(
+    folder: Path, run: Callable[[Demo], int], choose_port: Callable[[int], int], *, shop: bool = False
+) -> int:
     """Run with the demo's processes, and end them and the servers whatever happens."""
     folder.mkdir(parents=True, exist_ok=True)
     processes = Processes(folder / "logs")
     try:
-        return run(Demo(folder, processes, choose_port))
+        return run(Demo(folder, processes, choose_port, shop=shop))
     finally:
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, signal.SIG_IGN)  # ending is bounded, and must not be cut short
@@ -238,12 +268,15 @@ def _stop(signum: int, _frame: FrameType | None) -> NoReturn:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="script/demo", description="Run all of Notifier on this machine.")
     parser.add_argument("--once", action="store_true", help="run the scripted story, check it, and end")
+    parser.add_argument("--shop", action="store_true", help="run the order service of examples/shop beside it")
     arguments = parser.parse_args()
+    if arguments.once and arguments.shop:
+        parser.error("--once tells its story without the shop")
     # SIGINT too: a shell that starts the demo in the background has it ignored
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _stop)
     try:
-        return run_once() if arguments.once else run_until_stopped()
+        return run_once() if arguments.once else run_until_stopped(shop=arguments.shop)
     except KeyboardInterrupt:
         console.print("Stopped.")
         return 130 if arguments.once else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -71,10 +72,10 @@ def make_people() -> None:
     _make_staff()
 
 
-def make_api_key(name: str) -> str:
-    """A key with every scope; the demo's earlier ones no longer work."""
+def make_api_key(name: str, scopes: Sequence[str] = ApiKey.SCOPES) -> str:
+    """A key with these scopes; the demo's earlier ones of this name no longer work."""
     ApiKey.objects.filter(name=name).delete()
-    return ApiKey.issue(name, ApiKey.SCOPES)[1]
+    return ApiKey.issue(name, scopes)[1]
 
 
 def _make_customer(customer: Customer) -> None:

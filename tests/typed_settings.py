@@ -4,5 +4,7 @@ from config import settings as own
 
 globals().update({name: getattr(own, name) for name in dir(own) if name.isupper()})
 
-INSTALLED_APPS = [*globals()["INSTALLED_APPS"], "notifier_client.outbox"]
-NOTIFIER_OUTBOX = {"URL": "http://127.0.0.1:1", "API_KEY": "none"}
+INSTALLED_APPS = [*globals()["INSTALLED_APPS"], "notifier_client.outbox", "examples.shop"]
+NOTIFIER_URL = "http://127.0.0.1:1"
+NOTIFIER_API_KEY = "none"
+NOTIFIER_OUTBOX = {"URL": NOTIFIER_URL, "API_KEY": NOTIFIER_API_KEY}

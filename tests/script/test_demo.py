@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,6 +91,22 @@ def test_signals_leave_no_process_and_the_next_start_works(folder: Path) -> None
         if children_may_take_a_moment:
             demo.wait_until_gone()
         assert demo.processes() == []
+
+
+@pytest.mark.processes
+def test_the_shop_runs_beside_it(folder: Path) -> None:
+    demo = Demo(folder, "--shop")
+    demo.wait_until_started()
+    address = re.search(r"Order service\W+(http://[^ ]+)", demo.output.read_text())
+    assert address
+    with urllib.request.urlopen(address[1], timeout=20) as answer:
+        page = answer.read().decode()
+    assert "Ada Archer" in page
+    assert "Place the order" in page
+    assert len([process for process in demo.processes() if "examples" in process]) == 2  # web and sweeper
+    demo.process.send_signal(signal.SIGINT)
+    demo.process.wait(DEADLINE)
+    assert demo.processes() == []
 
 
 @pytest.mark.processes
