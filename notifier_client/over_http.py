@@ -6,12 +6,13 @@ import json
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 from urllib3 import BaseHTTPResponse, PoolManager, Retry, Timeout
 from urllib3.connectionpool import ConnectionPool
-from urllib3.exceptions import HTTPError, MaxRetryError, ResponseError
+from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError, ResponseError
 
 from notifier_client.errors import NotAuthorised, NotifierError, Refused, Unavailable
 from notifier_client.sender import Accepted, Sender
@@ -193,5 +194,7 @@ def _error(answer: BaseHTTPResponse | None, error: Mapping[str, Any]) -> Notifie
 
 
 def _retry_after(answer: BaseHTTPResponse | None) -> float | None:
-    given = answer.headers.get("Retry-After", "") if answer else ""
-    return float(given) if given.isdecimal() else None
+    """Seconds; the header may also hold a date."""
+    with suppress(InvalidHeader):
+        return Retry(0).get_retry_after(answer) if answer else None
+    return None

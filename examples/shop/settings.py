@@ -51,6 +51,8 @@ TEMPLATES = [
     }
 ]
 DATABASES = {"default": env.db_url("SHOP_DATABASE_URL", default=f"sqlite:///{HERE / 'shop.sqlite3'}")}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["OPTIONS"] = {"transaction_mode": "IMMEDIATE"}  # writers wait for each other, and never fail
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"

@@ -37,6 +37,7 @@ SKIPPED = {
     "STAGING": "not in staging",
     "ERASED": "the customer was forgotten",
 }
+HELD = {"QUIET_HOURS": "not at night", "CAP": "enough for one day"}
 UNDER_WAY = timedelta(minutes=1)  # for so long the page looks again by itself
 
 
@@ -133,6 +134,9 @@ def _words(delivery: Mapping[str, Any], recorded_at: datetime) -> str:
     if reason:
         return SKIPPED.get(reason, reason.replace("_", " ").lower())
     parts = []
+    if delivery["holdReason"] and delivery["status"] == "QUEUED":
+        until = datetime.fromisoformat(delivery["dueAt"])
+        parts.append(f"{HELD.get(delivery['holdReason'], delivery['holdReason'])}, until {until:%d %b, %H:%M} UTC")
     if instead := delivery["fallbackOf"]:
         parts.append(f"in place of {CHANNELS.get(instead, instead)}")
     if delivery["sentAt"]:

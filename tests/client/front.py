@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +36,7 @@ class Front:
     behind: str = ""
     script: list[Answer] = field(default_factory=list)
     requests: list[tuple[str, bytes, dict[str, str]]] = field(default_factory=list)
+    arrived: list[float] = field(default_factory=list)  # of time.monotonic, one a request
     end: threading.Event = field(default_factory=threading.Event)
 
     def keys(self) -> list[str]:
@@ -43,6 +45,7 @@ class Front:
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        self.arrived.append(time.monotonic())
         self.requests.append((f"{handler.command} {handler.path}", body, dict(handler.headers)))
         told = self.script.pop(0) if self.script else None
         if told is None or told.lose:

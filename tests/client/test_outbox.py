@@ -120,6 +120,25 @@ def test_a_thread_sends_after_the_commit(outbox: Callable[..., None], customer: 
     processes.wait_for(lambda: not OutboxEvent.objects.exclude(state=State.SENT).exists(), "marked", 10)
 
 
+def test_the_thread_outlives_what_it_did_not_foresee(
+    outbox: Callable[..., None], customer: Customer, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox(AFTER_COMMIT="thread", SENDER=f"{__name__}.no_sender")
+    user = customer()
+    row = record(OrderPlaced(order_id="ORD1"), user_id=user.id)
+    processes.wait_for(lambda: "The outbox was not swept" in caplog.text, "an error in the log", 10)
+    processes.wait_for(lambda: OutboxEvent.objects.get().tries == 1, "claimed", 10)
+    outbox(AFTER_COMMIT="thread")
+    due_now()
+    record(OrderPacked(order_id="ORD1"), user_id=user.id)
+    processes.wait_for(lambda: not OutboxEvent.objects.exclude(state=State.SENT).exists(), "both sent", 10)
+    assert str(row.id) in keys()
+
+
+def no_sender() -> HttpNotifier:
+    raise ZeroDivisionError
+
+
 def test_guests_and_staff_and_other_types(front: Front) -> None:
     User.objects.create_user(username="sam", email="sam@shop.example")
     record(OrderPlaced(order_id="ORD1"), recipient=Guest(email="gina@mail.example"))
