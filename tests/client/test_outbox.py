@@ -16,6 +16,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+import redis
 from django.conf import settings as django_settings
 from django.core.management import call_command
 from django.db import connection, connections, transaction
@@ -31,6 +32,7 @@ from notifier_client.outbox import configuration, sweep, tasks
 from notifier_client.outbox.management.commands.sweep_outbox import Command
 from notifier_client.outbox.models import OutboxEvent, State
 from notifier_client.outbox.record import record, record_trigger
+from notifier_client.over_celery import CeleryNotifier
 from notifier_client.over_http import HttpNotifier
 from preferences.models import User
 from tests import processes
@@ -38,6 +40,7 @@ from tests.client import front as fronts
 from tests.client.front import LOSE, Answer, Front
 
 Customer = Callable[..., User]
+QUEUE = "outbox-test"
 AWAY = Answer(503, headers={"Retry-After": "30"})
 
 
@@ -365,6 +368,23 @@ def own_sender() -> HttpNotifier:
     next(_made)
     given = django_settings.NOTIFIER_OUTBOX
     return HttpNotifier(given["URL"], given["API_KEY"])
+
+
+def test_a_way_that_knows_no_event_ids(outbox: Callable[..., None], customer: Customer) -> None:
+    """Over Celery: sent is what the broker has."""
+    outbox(SENDER=f"{__name__}.celery_sender")
+    row = record(OrderPlaced(order_id="A"), user_id=customer().id)
+    broker = redis.Redis.from_url(django_settings.REDIS_URL)
+    broker.delete(QUEUE)
+    assert sweep.sweep().sent == 1
+    row.refresh_from_db()
+    assert (row.state, row.event_id) == (State.SENT, "")
+    assert broker.llen(QUEUE) == 1
+    broker.delete(QUEUE)
+
+
+def celery_sender() -> CeleryNotifier:
+    return CeleryNotifier(django_settings.REDIS_URL, queue=QUEUE)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from uuid import UUID
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from notifier.models import NotificationEvent
 from preferences.models import Preference, User
@@ -19,6 +21,7 @@ from tests.sandbox_process import Sandbox
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
 Customer = Callable[..., User]
+CHROMIUM = Path("/usr/bin/chromium")
 ADA = UUID("01920000-0000-7000-8000-0000000000a1")
 STRANGER = UUID("01920000-0000-7000-8000-0000000000ff")
 ADMIN = {"DJANGO_SUPERUSER_PASSWORD": "open-sesame-7", "DJANGO_SUPERUSER_EMAIL": "boss@shop.example"}
@@ -191,6 +194,30 @@ def test_an_order_that_makes_no_sense_is_not_placed(
     assert said in browser.send("/orders/", **{"customer": ADA, **BASKET, **fields})
     assert browser.address == f"{browser.home}/"
     assert not NotificationEvent.objects.exists()
+
+
+@pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's Chromium")
+def test_the_pages_fit_phones_and_desks_and_need_no_script(street: Street, ada: User) -> None:
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as browser,
+    ):
+        page = browser.new_page(java_script_enabled=False)
+        page.goto(f"{street.shop}/")
+        page.get_by_role("button", name="Place the order").click()
+        path = page.url
+        told(street.browser(), path, "Order placed : every step sent")
+        for name in ("Take the payment", "Pack", "Ship"):
+            page.goto(path)
+            page.get_by_role("button", name=name, exact=True).click()
+        told(street.browser(), path, "Order shipped : every step sent")
+        page.goto(path)
+        page.get_by_role("link", name="Order shipped").click()
+        for url in (f"{street.shop}/", path, page.url, f"{street.shop}/outbox/"):
+            for width in (320, 390, 900, 1280):
+                page.set_viewport_size({"width": width, "height": 800})
+                page.goto(url)
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, (url, width)
 
 
 def test_its_migrations_and_the_outboxs_are_complete(street: Street) -> None:
