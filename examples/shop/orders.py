@@ -69,12 +69,13 @@ def _take(order: Order, step: Step) -> None:
     customer = order.customer
     if customer.guest:
         addresses = {"time_zone" if name == "timeZone" else name: value for name, value in customer.guest.items()}
-        record(_event(order, step), recipient=Guest(**addresses))
+        record(event_of(order, step), recipient=Guest(**addresses))
     else:
-        record(_event(order, step), user_id=customer.id)
+        record(event_of(order, step), user_id=customer.id)
 
 
-def _event(order: Order, step: Step) -> Event:
+def event_of(order: Order, step: Step) -> Event:
+    """What Notifier is told of this step."""
     items = [Item(name=line.name, quantity=line.quantity, price=line.price) for line in order.lines.all()]
     about: Any = {"order_id": order.number, "items": items, "total": order.total, "currency": CURRENCY}
     url = f"https://track.example/{order.shipment}"

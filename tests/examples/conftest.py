@@ -51,6 +51,22 @@ class Street:
         command = [*MANAGE, *arguments]
         return subprocess.run(command, env={**self.shop_env, **env}, capture_output=True, text=True, check=False)
 
+    def reconcile(self, *arguments: str) -> list[dict[str, object]]:
+        """The shop's list against Notifier's ledger: the findings."""
+        listed = self.manage("list_orders")
+        assert (listed.returncode, listed.stderr) == (0, "")
+        command = [sys.executable, "manage.py", "reconcile_orders", "--grace", "0", "--report", "json", *arguments]
+        ran = subprocess.run(
+            command,
+            input=listed.stdout,
+            cwd=processes.ROOT,
+            env=self.shop_env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return [json.loads(line) for line in ran.stdout.splitlines()]
+
     def take_in(self, *customers: Mapping[str, object]) -> None:
         path = self.folder / "customers.json"
         path.write_text(json.dumps(customers))

@@ -196,6 +196,26 @@ def test_an_order_that_makes_no_sense_is_not_placed(
     assert not NotificationEvent.objects.exists()
 
 
+def test_what_notifier_was_not_told_is_found_by_the_shops_list(street: Street, ada: User) -> None:
+    browser = street.browser()
+    path = place(browser)
+    told(browser, path, "Order placed : every step sent")
+    browser.send(f"{path}steps/", step="CONFIRMED")
+    told(browser, path, "Order confirmed : every step sent")
+    number = path.strip("/").rpartition("/")[2]
+
+    def found(*arguments: str) -> list[tuple[object, object, object]]:
+        lines = street.reconcile(*arguments)
+        return [(line["finding"], line["eventType"], line["outcome"]) for line in lines if line["orderId"] == number]
+
+    assert found() == []
+    processes.wait_for(lambda: all(event.settled_at for event in events(path)), "all settled", 30)
+    NotificationEvent.objects.filter(order_id=number, event_type="ORDER_CONFIRMED").delete()
+    assert ("BEHIND", "ORDER_CONFIRMED", "RECORDABLE") in found()
+    assert ("BEHIND", "ORDER_CONFIRMED", "RECORDED") in found("--record")
+    assert events(path)[-1].metadata["eta"]
+
+
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's Chromium")
 def test_the_pages_fit_phones_and_desks_and_need_no_script(street: Street, ada: User) -> None:
     with (
