@@ -89,25 +89,14 @@ class KafkaNotifier(Sender):
             on_report(trigger, self._translated(error) if error else None)
 
         ends = time.monotonic() + self._timeout
-        while True:
-            try:
-                self._producer().produce(
-                    self._topic,
-                    json.dumps(trigger.as_json(), separators=(",", ":")).encode(),
-                    key=trigger.order_id.encode() or None,
-                    headers={"content-type": "application/json"},
-                    on_delivery=report,
-                )
-            except BufferError:
+        try:
+            while not self._produced(trigger, report):
                 if time.monotonic() > ends:
                     on_report(trigger, Unavailable("Kafka takes no more: the producer's queue is full."))
                     return
                 self.poll(TICK)
-            except KafkaException as error:
-                on_report(trigger, self._translated(error.args[0]))
-                return
-            else:
-                return
+        except KafkaException as error:
+            on_report(trigger, self._translated(error.args[0]))
 
     def poll(self, timeout: float = 0.0) -> None:
         """Serve delivery reports. Who publishes with a callback calls it now and then."""
@@ -121,6 +110,20 @@ class KafkaNotifier(Sender):
         if self._made is not None:
             self.flush()
             self._made = None
+
+    def _produced(self, trigger: Trigger, report: Callable[[KafkaError | None, Message], None]) -> bool:
+        """False where librdkafka's queue is full."""
+        try:
+            self._producer().produce(
+                self._topic,
+                json.dumps(trigger.as_json(), separators=(",", ":")).encode(),
+                key=trigger.order_id.encode() or None,
+                headers={"content-type": "application/json"},
+                on_delivery=report,
+            )
+        except BufferError:
+            return False
+        return True
 
     def _poll_until(self, done: Callable[[], bool]) -> None:
         ends = time.monotonic() + self._timeout + 1  # librdkafka itself reports what is late
