@@ -14,16 +14,14 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
-from unfold.paginator import InfinitePaginator
 
 from channels.models import InboxMessage
 from notifier import borders, tasks
@@ -34,6 +32,7 @@ from notifier.replay import EXPLAINED, replay
 from notifier.states import DeliveryStatus, EventStatus
 from notifier.timeline import timeline, whole_events
 from preferences.admin import WithHistory
+from preferences.list_admin import ReadOnlyAdmin
 from preferences.models import Change, User
 
 NOTHING = "-"
@@ -48,24 +47,6 @@ COLOURS = {
 def environment(_request: HttpRequest) -> list[str] | None:
     """What stands at the top of every page where this is not production."""
     return ["Staging: nobody else is written to", "warning"] if borders.staging() else None
-
-
-class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc] # unfold is untyped
-    """Rows that only the engine writes. Newest first by the primary key: near enough to look at, and indexed."""
-
-    ordering = ("-id",)
-    paginator = InfinitePaginator
-    show_full_result_count = False
-    list_per_page = 50
-
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - Django's signatures
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
-        return False
 
 
 class EventTypeFilter(admin.SimpleListFilter):

@@ -15,7 +15,7 @@ from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
@@ -27,21 +27,13 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.contrib.filters.admin import RangeDateTimeFilter
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.paginator import InfinitePaginator
 from unfold.utils import parse_datetime_str
 
 from preferences import history
+from preferences.list_admin import LongListAdmin, ReadOnlyAdmin
 from preferences.models import Change, Device, Preference, SuppressedAddress, User
 
 admin.site.unregister(Group)
-
-
-class LongListAdmin(ModelAdmin):  # type: ignore[misc] # unfold is untyped
-    """Lists that never count whole tables: they page by "is there more"."""
-
-    paginator = InfinitePaginator
-    show_full_result_count = False
-    list_per_page = 50
 
 
 class WithHistory(ModelAdmin):  # type: ignore[misc]
@@ -191,7 +183,7 @@ class TimeFilter(RangeDateTimeFilter):  # type: ignore[misc]
 
 
 @admin.register(Change)
-class ChangeAdmin(LongListAdmin):
+class ChangeAdmin(ReadOnlyAdmin):
     """The history. Read-only, newest first; what the filters show goes into a file."""
 
     list_display = ("when", "who", "what", "about", "changed", "where")
@@ -199,18 +191,8 @@ class ChangeAdmin(LongListAdmin):
     list_filter = ("kind", "action", "actor_kind", ("at", TimeFilter))
     list_filter_submit = True
     list_before_template = "preferences/export.html"
-    ordering = ("-id",)
     search_fields = ("actor",)  # get_search_results says what is found
     search_help_text = "Id of a person, key or dead letter; email or phone; username, key's prefix or command"
-
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - Django's signatures
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
-        return False
 
     def get_urls(self) -> list[URLPattern]:
         export = path("export/", self.admin_site.admin_view(self.export), name="preferences_change_export")
