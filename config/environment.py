@@ -94,6 +94,14 @@ def named_words(name: str) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def pairs(name: str) -> dict[str, str]:
+    """Values by name, as a=b;c=d."""
+    entries = [entry.partition("=") for entry in text(name).split(";") if entry.strip()]
+    if not all(key.strip() and sign for key, sign, _ in entries):
+        refuse(f"{name} cannot be read; write it as name=value;name=value.")
+    return {key.strip(): value.strip() for key, _, value in entries}
+
+
 def regions(name: str) -> frozenset[str]:
     """Countries, as DE,AT."""
     found = frozenset(word.upper() for word in words(name))

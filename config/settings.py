@@ -19,6 +19,7 @@ from config.admin_settings import (
     UNFOLD,
 )
 from config.api_settings import API_RATES, REST_FRAMEWORK, SPECTACULAR_SETTINGS
+from config.buses import buses_from_environment
 from config.celery_settings import celery_settings, transport_options
 from config.content_security_policy import POLICY
 from config.environment import (
@@ -237,6 +238,11 @@ FAILPOINTS = text("NOTIFIER_FAILPOINTS") if DEBUG else ""  # a folder, for tests
 CELERY_SOURCE = text("NOTIFIER_CELERY_SOURCE", "celery")  # idempotency keys are unique within a source
 # by source, the types that it may trigger; without an entry all. For Celery callers and buses: keys have their own
 SOURCES = named_words("NOTIFIER_SOURCES")
+
+BUSES = buses_from_environment()  # what manage.py consume_events can read
+BUS_BATCH = number("NOTIFIER_BUS_BATCH", 2000, least=1)  # messages a transaction at most; alone, one goes at once
+BUS_BACKLOG = number("NOTIFIER_BUS_BACKLOG", 100_000)  # waiting events from which on nothing is taken; 0: no limit
+BUS_PORT = number("NOTIFIER_BUS_PORT", 0)  # of a consumer's health and metrics; 0: none
 
 # --- the shop, as its customers see it -------------------------------------------------------------------------
 SHOP = {

@@ -47,7 +47,9 @@ class NotificationEvent(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     source = models.CharField(max_length=100, help_text="API key's source, Celery caller or bus")
-    origin = models.JSONField(null=True, help_text="from where it came: IP and request id, or Celery task")
+    origin = models.JSONField(
+        null=True, help_text="from where it came: IP and request id, Celery task, or place on a bus"
+    )
     idempotency_key = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001 - NULL is "no key": never equal
     body_hash = models.BinaryField(max_length=32, help_text="SHA-256 of the trigger as canonical JSON")
     event_type = models.CharField(max_length=64)
@@ -191,6 +193,8 @@ class DeadLetter(models.Model):
     cause = models.CharField(max_length=64)
     last_error = models.CharField(max_length=500, blank=True, default="")
     payload = models.BinaryField(null=True, help_text="the bytes of what could not be read")
+    idempotency_key = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001 - NULL: no bus's message
+    origin = models.JSONField(null=True, help_text="of a bus's message: its place, and what headers it is read by")
     status = models.CharField(max_length=10, choices=DeadLetterStatus, default=DeadLetterStatus.OPEN)
     created_at = models.DateTimeField(db_default=Now())
     closed_at = models.DateTimeField(null=True)
@@ -205,6 +209,11 @@ class DeadLetter(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["delivery"], condition=models.Q(status="OPEN"), name="dead_letter_open_once_per_delivery"
+            ),
+            models.UniqueConstraint(
+                fields=["source", "idempotency_key"],
+                condition=models.Q(idempotency_key__isnull=False),
+                name="dead_letter_once_per_message",
             ),
         ]
         indexes = [models.Index(fields=["status", "-created_at"], name="dead_letter_open")]

@@ -5,8 +5,9 @@ One path for HTTP, Celery callers and buses: `trigger.parse` reads the body, `re
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -43,7 +44,7 @@ def record(trigger: Trigger, source: str) -> list[Recorded]:
 def record_many(triggers: Sequence[Trigger], source: str) -> list[list[Recorded] | TriggerError]:
     """The same for many in one statement; a trigger that is refused does not stop the others."""
     known = resolve.existing({t.user_id for t in triggers if t.user_id})
-    rows = [_rows(trigger, known) for trigger in triggers]
+    rows = _rows_of(triggers, known)
     wanted = [row for some in rows if not isinstance(some, TriggerError) for row in some]
     if any(trigger.event_type.dedupe_within for trigger in triggers):
         with transaction.atomic():  # others with the same wait until it is there
@@ -118,20 +119,31 @@ def record_for_staff(event_type: str, metadata: Mapping[str, Any], *, source: st
     return 0 if isinstance(found, TriggerError) else sum(recorded.created for recorded in found)
 
 
-def _rows(trigger: Trigger, known: set[UUID]) -> list[NewEvent] | TriggerError:
+def _rows_of(triggers: Sequence[Trigger], known: set[UUID]) -> list[list[NewEvent] | TriggerError]:
+    """For each its rows, which keep their order; a group is looked up once."""
+    groups = {t.event_type.group for t in triggers if t.event_type.audience is Audience.STAFF}
+    members = {group: resolve.members(group) for group in groups}
+    place = count()
+    return [_rows(trigger, known, members, place) for trigger in triggers]
+
+
+def _rows(
+    trigger: Trigger, known: set[UUID], members: Mapping[str, list[UUID]], place: Iterator[int]
+) -> list[NewEvent] | TriggerError:
+    key = trigger.idempotency_key
     if trigger.event_type.audience is Audience.STAFF:
-        members = resolve.members(trigger.event_type.group)
-        key = trigger.idempotency_key
-        return [_row(trigger, member, f"{key}:{member}" if key else None) for member in members]
+        group = members[trigger.event_type.group]
+        return [_row(trigger, member, f"{key}:{member}" if key else None, next(place)) for member in group]
     if trigger.user_id and trigger.user_id not in known:
         return UnknownUser("No such user.", {"userId": "Unknown user."})
-    return [_row(trigger, trigger.user_id, trigger.idempotency_key)]
+    return [_row(trigger, trigger.user_id, key, next(place))]
 
 
-def _row(trigger: Trigger, user_id: UUID | None, key: str | None) -> NewEvent:
+def _row(trigger: Trigger, user_id: UUID | None, key: str | None, place: int) -> NewEvent:
     event_type = trigger.event_type
     return NewEvent(
         id=new_id(),
+        place=place,
         idempotency_key=key,
         origin=trigger.origin,
         body_hash=trigger.body_hash,

@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import orjson
 from django.conf import settings
 from django.db import DataError, transaction
 from django.db.models.functions import Now
 
 from channels import registry
 from notifier.catalogue import event_types
+from notifier.events_in.decode import decode
 from notifier.models import DeadLetter
 from notifier.querysets.dead_letters import START, Cursor, Filter, Judged, Listed, Revival
 from notifier.record import Recorded, record
+from notifier.refusal import message_key
 from notifier.sources import check_source
 from notifier.trigger import InvalidTrigger, Trigger, TriggerError, parse
 
@@ -255,13 +256,13 @@ def _recorded(letter: DeadLetter, *, force: bool) -> tuple[Trigger, list[Recorde
 
 
 def _parsed(letter: DeadLetter) -> Trigger:
-    try:
-        body = orjson.loads(bytes(letter.payload or b""))
-    except orjson.JSONDecodeError as error:
-        raise InvalidTrigger("The payload is not JSON." if letter.payload else "No payload was kept.") from error
-    has_key = isinstance(body, Mapping) and body.get("idempotencyKey") is not None
-    key, came_from = None if has_key else str(letter.id), {"deadLetter": str(letter.id)}
-    return parse(body, idempotency_key=key, origin=came_from)
+    """From its bytes, as they were read when they came; under the same key, should it come by its bus once more."""
+    if not letter.payload:
+        raise InvalidTrigger("No payload was kept.")
+    headers = (letter.origin or {}).get("headers", {})
+    body, key = decode(bytes(letter.payload), headers)
+    fallback = key or message_key(letter) or str(letter.id)
+    return parse(body, fallback_key=fallback, origin={"deadLetter": str(letter.id)})
 
 
 def _close(run: _Run, letter: DeadLetter, trigger: Trigger, created: Sequence[UUID]) -> None:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 from uuid import UUID
 
-import orjson
 from celery import Signature, Task, chord, shared_task
 from celery.exceptions import Reject
 from django.conf import settings
-from django.db import DataError, InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError
 from kombu import Connection, pools
 from kombu.exceptions import OperationalError as BrokerError
 
@@ -26,19 +24,16 @@ from notifier import dispatch as dispatching
 from notifier import doorbell, failpoints, liveness, pressure, retention, sweep
 from notifier import settle as settling
 from notifier.dispatch import Lane, Round
-from notifier.models import DeadLetter
-from notifier.querysets.sql import storable
 from notifier.quick_redis import quick_redis
-from notifier.record import Recorded, record_many
+from notifier.refusal import UNSTORABLE, Refusal, bury, record_each, type_named
 from notifier.sources import check_source
-from notifier.trigger import SIZE_LIMIT, InvalidTrigger, Trigger, TriggerError, check_size, parse
+from notifier.trigger import InvalidTrigger, Trigger, TriggerError, check_size, parse
 
 log = logging.getLogger(__name__)
 
 URGENT = "urgent"
 SWEEP_BUDGET = 4.0  # seconds: the next repair scan comes after five
 PUBLISH_PATIENCE = 0.15  # seconds for a connection of the doorbell's, and again for its answer
-UNSTORABLE = "The trigger holds a value that cannot be stored."
 
 #: The database is away for a moment: what a task was to do in it, it does a little later.
 DATABASE_AWAY = (OperationalError, InterfaceError)
@@ -126,11 +121,11 @@ def _take(task: Task[Any, Any], bodies: Sequence[Any]) -> None:
     parsed = [_parsed(body, {"task": str(task.request.id)}) for body in bodies]
     accepted = [trigger for trigger in parsed if isinstance(trigger, Trigger)]
     try:
-        recorded = iter(_recorded(accepted))
+        recorded = iter(record_each(accepted, settings.CELERY_SOURCE))
         for body, found in zip(bodies, parsed, strict=True):
             outcome = next(recorded) if isinstance(found, Trigger) else found
             if isinstance(outcome, TriggerError):
-                _bury(body, outcome)
+                bury(settings.CELERY_SOURCE, [Refusal(_payload(body), type_named(body), outcome)])
     except DATABASE_AWAY as error:
         raise task.retry(exc=error, countdown=5, max_retries=None) from error
     if accepted:
@@ -149,38 +144,10 @@ def _parsed(body: object, origin: Mapping[str, str]) -> Trigger | TriggerError:
     return found
 
 
-def _recorded(triggers: Sequence[Trigger]) -> Sequence[list[Recorded] | TriggerError]:
-    """All at once; one by one where one holds what no column and no JSON can, such as a NUL."""
-    try:
-        return record_many(triggers, settings.CELERY_SOURCE)
-    except (DataError, orjson.JSONEncodeError):
-        if len(triggers) == 1:
-            return [InvalidTrigger(UNSTORABLE)]
-        return [outcome for trigger in triggers for outcome in _recorded([trigger])]
-
-
-def _type_named(body: Any) -> str:
-    """The event type, also an unknown one; whatever else stands in its place may be anybody's address."""
-    name = body.get("eventType") if isinstance(body, Mapping) else None
-    return name if isinstance(name, str) and re.fullmatch("[A-Z][A-Z0-9_]{0,63}", name) else ""
-
-
-def _bury(body: Any, error: TriggerError) -> None:
-    problems = "; ".join(f"{name}: {text}" for name, text in error.fields.items())
-    cause = "INVALID_TRIGGER" if isinstance(error, InvalidTrigger) else error.code
-    DeadLetter.objects.create(
-        source=settings.CELERY_SOURCE,
-        event_type=_type_named(body),
-        cause=cause,
-        last_error=storable(f"{error} {problems}", 500),
-        payload=_payload(body),
-    )
-
-
 def _payload(body: Any) -> bytes:
-    """What is kept of a refused trigger: of one that is too large its beginning, and nothing of one too deep."""
+    """What is kept of a refused trigger; nothing of one too deep."""
     try:
-        return json.dumps(body, default=str).encode()[:SIZE_LIMIT]  # orjson refuses some of what is refused
+        return json.dumps(body, default=str).encode()  # orjson refuses some of what is refused
     except RecursionError:
         return b""
 

@@ -70,7 +70,7 @@ class Trigger:
     user_id: UUID | None = None
     recipient: Mapping[str, str] | None = None
     idempotency_key: str | None = None
-    origin: Mapping[str, str] | None = None
+    origin: Mapping[str, str | int] | None = None
 
     @property
     def recipient_key(self) -> str:
@@ -86,10 +86,19 @@ class Trigger:
         return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
 
 
-def parse(body: object, *, idempotency_key: str | None = None, origin: Mapping[str, str] | None = None) -> Trigger:
+def parse(
+    body: object,
+    *,
+    idempotency_key: str | None = None,
+    fallback_key: str | None = None,
+    origin: Mapping[str, str | int] | None = None,
+) -> Trigger:
     """A trigger from a decoded JSON body; a key given apart (a header) wins over the body's own.
 
-    `origin` says from where it came, as {"ip": "192.0.2.1"} or {"task": "…"}; it is kept with the event.
+    `fallback_key` is taken where neither is given: a bus's message has one that names it.
+
+    `origin` says from where it came, as {"ip": "192.0.2.1"}, {"task": "…"} or its place on a bus; it is kept with the
+    event.
 
     Raises InvalidTrigger or OutOfBounds, with what is wrong by field.
     """
@@ -104,7 +113,8 @@ def parse(body: object, *, idempotency_key: str | None = None, origin: Mapping[s
         metadata=_metadata(event_type, body.get("metadata", {})),
         user_id=user_id,
         recipient=recipient,
-        idempotency_key=_key(idempotency_key if idempotency_key is not None else body.get("idempotencyKey")),
+        idempotency_key=_key(body.get("idempotencyKey") if idempotency_key is None else idempotency_key)
+        or fallback_key,
         origin=origin,
     )
 

@@ -200,7 +200,7 @@ class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
         execute(
             """
             UPDATE notifier_deadletter
-            SET payload = NULL, last_error = '', closed_at = COALESCE(closed_at, statement_timestamp()),
+            SET payload = NULL, origin = NULL, last_error = '', closed_at = COALESCE(closed_at, statement_timestamp()),
                 status = CASE status WHEN 'OPEN' THEN 'DISCARDED' ELSE status END
             WHERE id = ANY(%s)
             """,

@@ -35,11 +35,15 @@ class DueEvent:
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """What an event is recorded with. `body_hash` holds 32 bytes, `time_to_live` seconds."""
+    """What an event is recorded with. `body_hash` holds 32 bytes, `time_to_live` seconds.
+
+    `place` is its place among those that are recorded with it.
+    """
 
     id: UUID
+    place: int
     idempotency_key: str | None
-    origin: Mapping[str, str] | None
+    origin: Mapping[str, str | int] | None
     body_hash: bytes
     event_type: str
     priority: int
@@ -119,6 +123,19 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
                 [list(priorities)],
             )
             return dict(cursor.fetchall())
+
+    def backlog(self, priorities: Sequence[int], limit: int) -> int:
+        """How many events of these priorities are due and not taken, up to `limit`. Walks event_due that far."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT count(*) FROM (
+                    SELECT FROM notifier_notificationevent
+                    WHERE priority = ANY(%s) AND due_at <= statement_timestamp() LIMIT %s) AS waiting
+                """,
+                [list(priorities), limit],
+            )
+            return int(cursor.fetchone()[0])
 
     def claim_due(self, priorities: Sequence[int], limit: int, lease: timedelta, *, whole: bool) -> list[DueEvent]:
         """Take up to `limit` due events of a lane into a new round; others that look skip them.
@@ -318,29 +335,36 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
     def insert_new(self, source: str, events: Sequence[NewEvent]) -> set[UUID]:
         """Insert the events whose key the source has not used before, due at once; the ids of those.
 
+        They are recorded and due a microsecond after each other, up to now: so a batch keeps its order, and an event
+        that comes later is later.
+
         One statement, whose rows travel as one JSON text: an array a column costs eight times as much to write.
         """
         if not events:
             return set()
         # in the order of their keys: two calls with the same keys wait for each other, and never in a circle
         rows = sorted(events, key=lambda event: event.idempotency_key or "")
+        last = max(event.place for event in events)
         with connection.cursor() as cursor:
             cursor.execute(
                 """
                 INSERT INTO notifier_notificationevent (
                     id, source, idempotency_key, origin, body_hash, event_type, priority, stage, user_id,
-                    recipient, recipient_key, order_id, metadata, status, round, expires_at)
+                    recipient, recipient_key, order_id, metadata, status, round, recorded_at, due_at, expires_at)
                 SELECT id, %s, idempotency_key, origin, decode(body_hash, 'hex'), event_type, priority, stage, user_id,
                     recipient, recipient_key, order_id, metadata, 'QUEUED', 0,
+                    statement_timestamp() + (place - %s) * interval '1 microsecond',
+                    statement_timestamp() + (place - %s) * interval '1 microsecond',
                     statement_timestamp() + time_to_live * interval '1 second'
                 FROM json_to_recordset(%s) AS event(
-                    id uuid, idempotency_key text, origin jsonb, body_hash text, event_type text, priority int2,
+                    id uuid, place int4,
+                    idempotency_key text, origin jsonb, body_hash text, event_type text, priority int2,
                     stage int2, user_id uuid, recipient jsonb, recipient_key text, order_id text, metadata jsonb,
                     time_to_live float8)
                 ON CONFLICT (source, idempotency_key) DO NOTHING
                 RETURNING id
                 """,
-                [source, orjson.dumps(rows, default=bytes.hex).decode()],
+                [source, last, last, orjson.dumps(rows, default=bytes.hex).decode()],
             )
             return {event_id for (event_id,) in cursor.fetchall()}
 

@@ -509,7 +509,7 @@ def test_refused_triggers_take_places_too() -> None:
     ("payload", "error"),
     [
         (None, "No payload was kept."),
-        (b"\xff{", "The payload is not JSON."),
+        (b"\xff{", "The message is not JSON: "),
         (b"[1]", "The body must be a JSON object."),
         (b'{"eventType": "ORDER_LOST"}', "Unknown event type. eventType: Unknown event type; there are"),
         (orjson.dumps({**GUEST, "metadata": {"orderId": "a\0b"}}), "The payload holds a value that cannot be stored."),
