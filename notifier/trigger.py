@@ -169,8 +169,9 @@ def _uuid(value: object) -> UUID:
 
 
 def _metadata(event_type: EventType, metadata: object) -> Mapping[str, Any]:
-    errors = dict(map(_problem, _validator(event_type.name).iter_errors(metadata)))
-    if errors:
+    validator = _validator(event_type.name)
+    if not validator.is_valid(metadata):  # a third of the time that it takes to look for errors
+        errors = dict(map(_problem, validator.iter_errors(metadata)))
         raise InvalidTrigger(f"The metadata does not fit {event_type.name}.", errors)
     if not _bounds().is_valid(metadata):
         raise _out_of_bounds(next(_bounds().iter_errors(metadata)))

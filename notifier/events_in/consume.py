@@ -54,7 +54,8 @@ class Consumer:
         self._look_around()
         batch = self._bus.fetch(self._limit, WAIT)
         self._pulse.beat()
-        self._metrics.holding(min((m.published_at for m in batch if m.published_at), default=None))
+        if batch or not self._held:  # what was given back is still the oldest
+            self._metrics.holding(min((m.published_at for m in batch if m.published_at), default=None))
         if batch:
             self._handle(batch)
         self._progress.show(self._held)

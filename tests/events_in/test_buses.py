@@ -17,6 +17,10 @@ import orjson
 import pytest
 
 from notifier.models import DeadLetter, NotificationEvent
+from notifier.querysets.dead_letters import Filter
+from notifier.replay import replay
+from preferences.models import User
+from tests.chaos.servers import Postgres
 from tests.events_in.brokers import Broker, Message, placed
 from tests.events_in.conftest import Start
 from tests.processes import wait_for
@@ -135,14 +139,14 @@ def test_consumers_come_and_go_in_the_middle(broker: Broker, start: Start) -> No
     assert_all_is_stored_once(orders | {"AFTER"}, poison)
 
 
-def test_a_key_makes_the_same_message_again_no_event(broker: Broker, start: Start) -> None:
+def test_a_key_makes_the_same_message_again_no_event(quick_broker: Broker, start: Start) -> None:
     first, again = placed("ORD1", idempotencyKey="mine"), placed("ORD1", idempotencyKey="mine")
     event = {"specversion": "1.0", "id": "1", "source": "/orders", "type": "shop.order.ORDER_PLACED"}
     data = {name: value for name, value in orjson.loads(placed("ORD2").body).items() if name != "eventType"}
     structured = Message(orjson.dumps({**event, "data": data}), "ORD2")
     other = placed("ORD1", idempotencyKey="mine", metadata={"orderId": "ORD1", "note": "another body"})
-    with start(broker):
-        broker.publish([first, structured, again, structured, other, placed("LAST")])
+    with start(quick_broker):
+        quick_broker.publish([first, structured, again, structured, other, placed("LAST")])
         wait_until_stored(4)
     assert sorted(recorded()) == ["LAST", "ORD1", "ORD2"]
     assert DeadLetter.objects.get().cause == "IDEMPOTENCY_CONFLICT"
@@ -150,10 +154,10 @@ def test_a_key_makes_the_same_message_again_no_event(broker: Broker, start: Star
     assert {"mine", "/orders 1"} < keys
 
 
-def test_a_flood_of_rubbish_is_counted_and_told_in_a_few_lines(broker: Broker, start: Start) -> None:
+def test_a_flood_of_rubbish_is_counted_and_told_in_a_few_lines(quick_broker: Broker, start: Start) -> None:
     flood = [Message(b"rubbish %d" % number, str(number)) for number in range(2_000)]
-    with start(broker) as consumer:
-        broker.publish([*flood, placed("ORD1")])
+    with start(quick_broker) as consumer:
+        quick_broker.publish([*flood, placed("ORD1")])
         wait_until_stored(len(flood) + 1)
         refused = partial(consumer.metric, "notifier_bus_refused_total", cause="UNDECODABLE")
         wait_for(lambda: refused() == len(flood), "all counted", 20)  # after the commit
@@ -165,19 +169,106 @@ def test_a_flood_of_rubbish_is_counted_and_told_in_a_few_lines(broker: Broker, s
     assert len(lines) < 40
 
 
-def test_the_backlog_holds_it_back_within_the_group(broker: Broker, start: Start) -> None:
+def test_the_backlog_holds_it_back_within_the_group(quick_broker: Broker, start: Start) -> None:
     """Nobody dispatches here, so what is recorded waits."""
-    with start(broker, NOTIFIER_BUS_BACKLOG="100", NOTIFIER_BUS_BATCH="100") as consumer:
-        broker.publish(placed(f"ORD{number}") for number in range(100))
+    with start(quick_broker, NOTIFIER_BUS_BACKLOG="100", NOTIFIER_BUS_BATCH="100") as consumer:
+        quick_broker.publish(placed(f"ORD{number}") for number in range(100))
         wait_for(lambda: consumer.metric("notifier_bus_paused", reason="backlog") == 1, "paused", 60)
         assert consumer.get("/health/ready") == (503, '{"status": "unavailable", "detail": "waits for the backlog"}')
         assert consumer.get("/health/live")[0] == 200
         held = NotificationEvent.objects.count()
-        broker.publish(placed(f"LATER{number}") for number in range(50))
-        if broker.tells_lag:
+        quick_broker.publish(placed(f"LATER{number}") for number in range(50))
+        if quick_broker.tells_lag:
             wait_for(lambda: consumer.metric("notifier_bus_lag_messages") == 50, "lag", 20)
         assert NotificationEvent.objects.count() == held == 100
         NotificationEvent.objects.update(due_at=None)  # as if all were dispatched
         wait_until_stored(150)
         assert consumer.metric("notifier_bus_paused") == 0
         assert consumer.log.read_text().count("got partitions") <= 1
+
+
+def test_a_database_that_goes_away_is_waited_for_within_the_group(
+    broker: Broker, start: Start, postgres: Postgres
+) -> None:
+    """Longer than the group waits for a member that says nothing."""
+    messages, orders, poison = mixed(MESSAGES)
+
+    def stored() -> int:
+        tables = ("notifier_notificationevent", "notifier_deadletter")
+        return sum(postgres.query(f"SELECT count(*) FROM {table}")[0]["count"] for table in tables)
+
+    postgres.query("TRUNCATE notifier_notificationevent, notifier_deadletter CASCADE")
+    with start(broker, DATABASE_URL=postgres.url, NOTIFIER_BUS_BATCH="50") as consumer:
+        broker.publish(messages[:100])
+        wait_for(lambda: stored() == 100, "the first", 60)
+        postgres.child.send(signal.SIGINT)
+        postgres.child.wait(30)
+        broker.publish(messages[100:])
+        consumer.wait_until_it_says(b"trying again in 8 s")  # after 0.5, 1, 2 and 4 s
+        assert consumer.metric("notifier_bus_paused", reason="database") == 1
+        assert consumer.get("/health/ready")[0] == 503
+        assert consumer.get("/health/live")[0] == 200
+        assert consumer.metric("notifier_bus_oldest_seconds") > 0
+        postgres.start()
+        postgres.wait()
+        wait_for(lambda: stored() == MESSAGES, "all the others", 60)
+        assert consumer.log.read_text().count("got partitions") <= 1
+        assert consumer.metric("notifier_bus_paused") == 0
+    rows = postgres.query("SELECT order_id FROM notifier_notificationevent")
+    assert sorted(row["order_id"] for row in rows) == sorted(orders)
+    letters = postgres.query("SELECT payload, cause FROM notifier_deadletter")
+    assert sorted((bytes(row["payload"]), row["cause"]) for row in letters) == sorted(poison.items())
+
+
+def test_the_events_of_an_order_keep_their_sequence(quick_broker: Broker, start: Start) -> None:
+    if not quick_broker.keeps_order:
+        pytest.skip("this bus keeps no order")
+    orders, steps = [f"ORD{number}" for number in range(10)], range(40)
+    with start(quick_broker, NOTIFIER_BUS_BATCH="60"):
+        quick_broker.publish(
+            placed(order, metadata={"orderId": order, "step": step}, idempotencyKey=f"{-step}:{order}")
+            for step in steps
+            for order in orders
+        )
+        wait_until_stored(len(orders) * len(steps))
+    for ordering in ("recorded_at", "due_at"):
+        rows = NotificationEvent.objects.order_by(ordering).values_list("order_id", "metadata__step")
+        assert {order: [step for of, step in rows if of == order] for order in orders} == {
+            order: list(steps) for order in orders
+        }
+    assert NotificationEvent.objects.values("recorded_at").distinct().count() > len(steps)
+
+
+def test_an_event_of_a_user_who_comes_later_is_replayed(
+    quick_broker: Broker, start: Start, customer: Callable[..., User]
+) -> None:
+    """A binary CloudEvent: what it is read by is kept with its bytes."""
+    user_id = str(uuid4())
+    body = {"userId": user_id, "metadata": {"orderId": "ORD1"}}
+    headers = {"ce_specversion": "1.0", "ce_id": "17", "ce_source": "/orders", "ce_type": "ORDER_PLACED"}
+    message = Message(orjson.dumps(body), "ORD1", {**headers, "content-type": "application/json", "trace": "secret"})
+    with start(quick_broker):
+        quick_broker.publish([message])
+        wait_until_stored(1)
+        letter = DeadLetter.objects.get()
+        assert (letter.cause, letter.source) == ("UNKNOWN_USER", quick_broker.source)
+        assert letter.origin is not None
+        assert "secret" not in str(letter.origin)
+        customer(id=user_id)
+        assert replay(Filter()).replayed == 1
+        quick_broker.publish([message, placed("LAST")])  # should it come once more, it is known
+        wait_until_stored(3)
+    event = NotificationEvent.objects.get(order_id="ORD1")
+    assert (event.idempotency_key, str(event.user_id)) == ("/orders 17", user_id)
+    assert sorted(recorded()) == ["LAST", "ORD1"]
+
+
+def test_an_event_says_where_it_came_from(quick_broker: Broker, start: Start) -> None:
+    with start(quick_broker):
+        quick_broker.publish([placed("ORD1"), placed("ORD2")])
+        wait_until_stored(2)
+    first, second = NotificationEvent.objects.order_by("order_id")
+    assert first.origin
+    assert first.origin != second.origin
+    assert {first.source, second.source} == {quick_broker.source}
+    assert first.idempotency_key != second.idempotency_key
