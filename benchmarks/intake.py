@@ -1,4 +1,4 @@
-"""How many triggers are recorded a second: over HTTP by one web process, alone on the machine, and by Celery."""
+"""How many triggers are recorded a second: over HTTP by one web process on an idle machine, by Celery, from Kafka."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from benchmarks.bus import kafka
 from benchmarks.load import ACCEPTED, BULK, SINGLE, Post, Posted, crowd, with_api
 from benchmarks.measures import percentile
 from benchmarks.options import Options, Show
@@ -42,6 +43,9 @@ def intake(stage: Stage, options: Options, show: Show) -> dict[str, Any]:
         if not options.quick:
             run["celery"] = _celery(stage, 1)
             run["celery_many"] = _celery(stage, MANY)
+            stage.stop()
+            run |= kafka(stage)
+            stage.start()
         found.append(run)
         show("intake: " + ", ".join(f"{name} {value:.2f}" for name, value in run.items()))
     return {"intake_eps": {name: round(median(run[name] for run in found), 2) for name in found[0]}}

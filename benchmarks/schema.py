@@ -31,7 +31,9 @@ WHOLE: dict[str, dict[str, Any]] = {
         "naive_eps": NUMBER,
     },
     "latency": QUICK["latency"],
-    "intake": {"intake_eps": {**NUMBERS, "required": ["single", "single_p99_ms", "bulk", "celery", "celery_many"]}},
+    "intake": {
+        "intake_eps": {**NUMBERS, "required": ["single", "single_p99_ms", "bulk", "celery", "celery_many", "kafka"]},
+    },
     "scaling": {"workers": {**NUMBERS, "required": ["1", "2", "speed_up"]}},
     "history": {"history_ratio": NUMBER},
     "burst": {

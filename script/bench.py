@@ -55,7 +55,7 @@ parts: {", ".join(PARTS)}.
               chords of tasks that do nothing, and a service as it is first written
   latency     from the recorded event to the provider's acceptance, by events a second
   planning    a batch of 500: who is reached how, and the engine's whole step, with the cache of people and without
-  intake      triggers a second: single and bulk over HTTP with one web process, and by Celery
+  intake      triggers a second: single and bulk over HTTP with one web process, by Celery, and from Kafka
   scaling     one worker process against two
   history     throughput with millions of settled rows against ten thousand
   burst       a surge by bulk triggers, its drain, and urgent triggers meanwhile
