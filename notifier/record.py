@@ -155,7 +155,7 @@ def _row(trigger: Trigger, user_id: UUID | None, key: str | None, place: int) ->
         recipient_key=trigger.recipient_key or str(user_id),
         order_id=trigger.metadata.get("orderId", ""),
         metadata=trigger.metadata,
-        time_to_live=event_type.time_to_live.total_seconds(),
+        time_to_live=event_type.time_to_live.total_seconds() - trigger.age,
     )
 
 

@@ -63,7 +63,10 @@ class KeyConflict(TriggerError):  # noqa: N818 - as above
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """A trigger that fits its event type. Exactly one of `user_id` and `recipient`, or neither for a staff type."""
+    """A trigger that fits its event type. Exactly one of `user_id` and `recipient`, or neither for a staff type.
+
+    `age`: seconds that it has waited on a bus; they count against the type's time to live.
+    """
 
     event_type: EventType
     metadata: Mapping[str, Any]
@@ -71,6 +74,7 @@ class Trigger:
     recipient: Mapping[str, str] | None = None
     idempotency_key: str | None = None
     origin: Mapping[str, str | int] | None = None
+    age: float = 0.0
 
     @property
     def recipient_key(self) -> str:
@@ -92,10 +96,11 @@ def parse(
     idempotency_key: str | None = None,
     fallback_key: str | None = None,
     origin: Mapping[str, str | int] | None = None,
+    age: float = 0.0,
 ) -> Trigger:
     """A trigger from a decoded JSON body; a key given apart (a header) wins over the body's own.
 
-    `fallback_key` is taken where neither is given: a bus's message has one that names it.
+    `fallback_key` is taken where neither is given: a bus's message has one that names it. `age` is in seconds.
 
     `origin` says from where it came, as {"ip": "192.0.2.1"}, {"task": "…"} or its place on a bus; it is kept with the
     event.
@@ -116,6 +121,7 @@ def parse(
         idempotency_key=_key(body.get("idempotencyKey") if idempotency_key is None else idempotency_key)
         or fallback_key,
         origin=origin,
+        age=age,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -63,7 +64,8 @@ def _read(message: Incoming, source: str) -> Trigger | Refusal:
     body = None
     try:
         body, event_key = decode(message.body, message.headers)
-        found = parse(body, origin=message.place, fallback_key=event_key or message.key)
+        age = max(0.0, time.time() - message.published_at) if message.published_at else 0.0
+        found = parse(body, origin=message.place, fallback_key=event_key or message.key, age=age)
         check_source(source, found)
     except TriggerError as error:
         return _refusal(message, type_named(body), error)

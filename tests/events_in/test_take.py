@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -14,6 +15,7 @@ from notifier.events_in.bus import Incoming
 from notifier.events_in.take import take
 from notifier.models import DeadLetter, NotificationEvent
 from preferences.models import User
+from tests import engine
 from tests.events_in.brokers import placed
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -64,3 +66,22 @@ def test_a_fault_of_ours_at_one_message_stops_no_other(settings: Settings) -> No
 def test_staff_events_of_a_batch_reach_each_member_once(customer: Callable[..., User]) -> None:
     body = orjson.dumps({"eventType": "FRAUD_ALERT", "metadata": {"orderId": "ORD1"}})
     assert take([incoming(0, body), incoming(1, body)], "orders").refused == []
+
+
+def test_what_waited_on_the_bus_longer_than_its_news_is_not_sent(customer: Callable[..., User]) -> None:
+    """A consumer that was away for days does not tell of parcels that have long arrived."""
+    body = placed("ORD1", recipient=None, userId=str(customer().id)).body
+    published = time.time() - timedelta(days=2).total_seconds()
+    old = Incoming(body, "t-0-0", {"topic": "t", "partition": 0, "offset": 0}, published_at=published)
+    assert take([old], "orders").recorded == 1
+    engine.run()
+    event = NotificationEvent.objects.get()
+    assert event.status == "SKIPPED"
+    assert set(engine.states(event.id).values()) == {"SKIPPED EXPIRED"}
+
+
+def test_a_clock_that_is_ahead_lengthens_nothing() -> None:
+    early = Incoming(placed("ORD1").body, "t-0-0", {}, published_at=time.time() + 3600)
+    take([early], "orders")
+    event = NotificationEvent.objects.get()
+    assert event.expires_at - event.recorded_at == timedelta(hours=24)
