@@ -1,6 +1,8 @@
 FROM python:3.13-slim AS build
 COPY requirements.txt .
-RUN python -m venv /opt/venv && /opt/venv/bin/pip install --no-cache-dir --requirement requirements.txt
+# the client of a bus, where one is consumed: --build-arg BUS_CLIENT=confluent-kafka
+ARG BUS_CLIENT=
+RUN python -m venv /opt/venv && /opt/venv/bin/pip install --no-cache-dir --requirement requirements.txt $BUS_CLIENT
 
 FROM python:3.13-slim
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

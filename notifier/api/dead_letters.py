@@ -43,6 +43,7 @@ class DeadLetterRow(Body):
     channel = serializers.CharField()
     cause = serializers.CharField()
     last_error = serializers.CharField()
+    origin = serializers.JSONField(help_text="of a bus's message: its place, and the headers that it is read by")
     status = serializers.CharField()
     created_at = serializers.DateTimeField()
     closed_at = serializers.DateTimeField(allow_null=True)

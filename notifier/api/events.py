@@ -63,7 +63,9 @@ class EventBody(Body):
     user_id = serializers.UUIDField(allow_null=True)
     source_ = serializers.CharField()
     origin = serializers.DictField(
-        child=serializers.CharField(), allow_null=True, help_text="from where it came: ip and requestId, or task"
+        child=serializers.CharField(),
+        allow_null=True,
+        help_text="from where it came: ip and requestId, task, or the place on a bus",
     )
     status = serializers.CharField()
     recorded_at = serializers.DateTimeField()
