@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import orjson
 
+from benchmarks.drain import CALLED, SLOWEST, received
+from benchmarks.measures import spread
 from benchmarks.processes import PROC, cpu_of, cpu_seconds
 from benchmarks.stage import Stage, body
 from tests.chaos.world import Person
@@ -19,6 +22,12 @@ SPAN = """
     SELECT extract(epoch FROM max(recorded_at) - min(recorded_at))::float8 AS seconds, count(*) AS events
     FROM notifier_notificationevent WHERE source = %s
 """
+ACCEPTED = """
+    SELECT delivery.id::text, event.order_id
+    FROM notifier_delivery AS delivery JOIN notifier_notificationevent AS event ON event.id = delivery.event_id
+    WHERE event.order_id = ANY(%s) AND channel = ANY(%s)
+"""
+WARM_EVENTS = 50
 GIVEN_UP = 300.0  # seconds
 
 
@@ -42,6 +51,40 @@ def kafka(stage: Stage, *, events: int = EVENTS) -> dict[str, float]:
     return {"kafka": events / found["seconds"], **{f"kafka_cpu_ms_{name}": ms for name, ms in (costs | parts).items()}}
 
 
+def kafka_latency(stage: Stage, rate: int, seconds: float) -> dict[str, float]:
+    """Milliseconds from publishing on Kafka to each message's acceptance, at an even rate; the engine runs.
+
+    Raises RuntimeError where a message never came.
+    """
+    log_from = stage.world.sandbox_log.stat().st_size
+    with (
+        tansu(stage.world.logs / "tansu.log") as broker,
+        _consumer(stage, topic := tansu_topic(broker.address)) as port,
+    ):
+        topic.publish(_messages(stage.world.people, WARM_EVENTS))
+        _until(port, WARM_EVENTS)
+        published = _publish_evenly(topic, _messages(stage.world.people, round(rate * seconds)), rate)
+        _until(port, WARM_EVENTS + len(published))
+        stage.until_drained(60 + len(published) / SLOWEST)
+    rows = stage.query(ACCEPTED, list(published), list(CALLED))
+    log = received(stage, log_from)
+    times = [log[row["id"]][0] - published[row["order_id"]] for row in rows if row["id"] in log]
+    if len(times) != len(CALLED) * len(published):
+        raise RuntimeError(f"of {len(published)} events {len(times)} messages came")
+    return spread(times)
+
+
+def _publish_evenly(topic: KafkaTopic, messages: Iterable[Message], rate: int) -> dict[str, float]:
+    """When each order's message was handed to the producer, in ms since 1970."""
+    published: dict[str, float] = {}
+    began = time.time()
+    for place, message in enumerate(messages):
+        time.sleep(max(0.0, began + place / rate - time.time()))
+        published[message.key] = 1000 * time.time()
+        topic.publish([message])
+    return published
+
+
 def _messages(people: Sequence[Person], number: int) -> Iterator[Message]:
     for place in range(number):
         trigger = body(people[place % len(people)])
@@ -50,16 +93,23 @@ def _messages(people: Sequence[Person], number: int) -> Iterator[Message]:
 
 def _consume(stage: Stage, topic: KafkaTopic, broker: int, events: int) -> dict[str, float]:
     """CPU ms an event by what used them, between the first batch and the last event."""
+    with _consumer(stage, topic) as port:
+        consumer = stage.child("consumer").pid
+        first = _until(port, 1)
+        began = _used(stage, consumer, broker)
+        _until(port, events)
+        ended = _used(stage, consumer, broker)
+    return {name: 1000 * (ended[name] - began[name]) / (events - first) for name in ended}
+
+
+@contextmanager
+def _consumer(stage: Stage, topic: KafkaTopic) -> Iterator[int]:
+    """One process; its port."""
     port = free_port()
     stage.add("consumer", "manage", "consume_events", "--bus", "kafka", "--port", str(port))
     stage.start(["consumer"], {**topic.environment, "NOTIFIER_BUS_BACKLOG": "0"}, wait=False)
-    consumer = stage.child("consumer").pid
-    first = _until(port, 1)
-    began = _used(stage, consumer, broker)
-    _until(port, events)
-    ended = _used(stage, consumer, broker)
+    yield port
     stage.stop(["consumer"])
-    return {name: 1000 * (ended[name] - began[name]) / (events - first) for name in ended}
 
 
 def _used(stage: Stage, consumer: int, broker: int) -> dict[str, float]:
@@ -73,18 +123,15 @@ def _used(stage: Stage, consumer: int, broker: int) -> dict[str, float]:
     }
 
 
-def _until(port: int, events: int) -> float:
+def _until(port: int, least: int) -> float:
     """How many are recorded, once they are so many: asked of the consumer, since counting rows costs PostgreSQL."""
     ends = time.monotonic() + GIVEN_UP
     while time.monotonic() < ends:
-        try:
-            found = metric(port, "notifier_bus_events_total", outcome="recorded")
-        except OSError:  # it starts
-            found = 0
-        if found >= events:
-            return found
+        with suppress(OSError):  # it starts
+            if (found := metric(port, "notifier_bus_events_total", outcome="recorded")) >= least:
+                return found
         time.sleep(0.2)
-    raise RuntimeError(f"{events} events from Kafka were not recorded in {GIVEN_UP:.0f} s")
+    raise RuntimeError(f"{least} events from Kafka were not recorded in {GIVEN_UP:.0f} s")
 
 
 def _parts(stage: Stage, events: int) -> dict[str, float]:

@@ -6,12 +6,14 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from benchmarks.bus import kafka_latency
 from benchmarks.drain import CALLED, SLOWEST, drain, received
 from benchmarks.load import ACCEPTED, Arrivals, Posted
 from benchmarks.measures import median_of, spread
 from benchmarks.options import Options, Show
 from benchmarks.stage import Stage
 
+KAFKA_RATE = 50  # events a second published
 WARM_EVENTS = 50  # before the first rate
 WARM = 3.0  # seconds at each rate that do not count
 
@@ -29,6 +31,10 @@ def latency(stage: Stage, options: Options, show: Show) -> dict[str, Any]:
     report: dict[str, Any] = {
         key: {rate: median_of([run[key] for run in found]) for rate, found in runs.items()} for key in keys
     }
+    if not options.quick:
+        show(f"latency from Kafka: {KAFKA_RATE} events/s")
+        from_kafka = [kafka_latency(stage, KAFKA_RATE, options.latency_seconds) for _ in range(options.api_rounds)]
+        report["latency_kafka_ms"] = {str(KAFKA_RATE): median_of(from_kafka)}
     return {**report, "latency_arrivals": "random" if options.random_arrivals else "even"}
 
 

@@ -30,7 +30,7 @@ WHOLE: dict[str, dict[str, Any]] = {
         "engine_ratio_best": NUMBER,
         "naive_eps": NUMBER,
     },
-    "latency": QUICK["latency"],
+    "latency": {**QUICK["latency"], "latency_kafka_ms": BY_RATE},
     "intake": {
         "intake_eps": {**NUMBERS, "required": ["single", "single_p99_ms", "bulk", "celery", "celery_many", "kafka"]},
     },
