@@ -20,7 +20,7 @@ def _kafka() -> dict[str, Any]:
     servers = text("KAFKA_BOOTSTRAP_SERVERS")
     if not servers:
         return {}
-    topic = text("KAFKA_TOPIC", TOPIC)
+    topic = _short("KAFKA_TOPIC", TOPIC, 200)
     dead_letters = text("KAFKA_DEAD_LETTER_TOPIC", f"{topic}.dlq")
     if dead_letters == topic:
         refuse(f"KAFKA_DEAD_LETTER_TOPIC is {topic!r}, which is consumed: its messages would go round for ever.")
@@ -34,9 +34,15 @@ def _kafka() -> dict[str, Any]:
     return {
         "BUS": f"{EVENTS_IN}.kafka.KafkaBus",
         "CLIENT": "confluent-kafka",
-        "SOURCE": text("KAFKA_SOURCE", topic),
+        "SOURCE": _short("KAFKA_SOURCE", topic, 100),
         "OPTIONS": options,
     }
+
+
+def _short(name: str, default: str, limit: int) -> str:
+    """It is a column's, or part of one."""
+    value = text(name, default)
+    return value if len(value) <= limit else refuse(f"{name} has more than {limit} characters.")
 
 
 def _login() -> dict[str, str]:

@@ -26,6 +26,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 
+class BusError(Exception):
+    """The connection is of no use any more: the process ends, and whoever started it starts another."""
+
+
 class DeadLetterQueueError(Exception):
     """Refused messages did not reach the bus's own dead letters; they are in the database all the same."""
 
@@ -57,7 +61,7 @@ class Refused:
 
 
 class Bus(ABC):
-    """One connection, used by one thread. What its broker does while it is away is waited out inside: nothing raises.
+    """One connection, used by one thread. A broker that is away is waited for inside: nothing raises but BusError.
 
     A message that was fetched and neither committed nor given back comes again after a crash, and may come twice.
     """

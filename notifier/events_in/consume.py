@@ -108,19 +108,19 @@ class Consumer:
     # --- back-pressure -----------------------------------------------------------------------------------------
     def _look_around(self) -> None:
         now = time.monotonic()
+        looks = now >= self._look_at
+        if looks:
+            self._look_at = now + LOOK_EVERY
+            self._look_at_lag()
         if self._held == DATABASE:
             if now >= self._try_at:
                 self._try_database()
-            return
-        if now < self._look_at:
-            return
-        self._look_at = now + LOOK_EVERY
-        self._look_at_lag()
-        try:
-            self._look_at_backlog()
-        except Error:
-            self._hold(DATABASE)
-            self._try_at = now + FIRST_WAIT
+        elif looks:
+            try:
+                self._look_at_backlog()
+            except Error:
+                self._hold(DATABASE)
+                self._try_at = now + FIRST_WAIT
 
     def _look_at_lag(self) -> None:
         lag = self._bus.lag()

@@ -15,7 +15,7 @@ from typing import Any, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from django.core.exceptions import ImproperlyConfigured
 
-from notifier.events_in.bus import Bus, DeadLetterQueueError, Incoming, Refused
+from notifier.events_in.bus import Bus, BusError, DeadLetterQueueError, Incoming, Refused
 from notifier.events_in.kafka_lag import LagWatch
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,8 @@ class KafkaBus(Bus):
         if taken := sorted({"group.id", "bootstrap.servers", *FIXED} & set(options or {})):
             raise ImproperlyConfigured(f"KAFKA_OPTIONS may not set {', '.join(taken)}: Notifier's promises rest on it.")
         self._topic, self._dead_letters = topic, dead_letters
-        self._shared = {"bootstrap.servers": servers, "error_cb": self._trouble, "logger": log, **(options or {})}
+        self._servers = {"bootstrap.servers": servers, **(options or {})}
+        self._told = {"error_cb": self._trouble, "logger": log}  # for clients that are polled
         self._producer: Producer | None = None
         self._rest_until = 0.0
         self._owned: set[Place] = set()
@@ -57,14 +58,15 @@ class KafkaBus(Bus):
         self._commit_at = 0.0
         self._said: dict[str, float] = {}
         self._consumer = self._join(group)
-        asking = {**self._shared, "group.id": group, "error_cb": lambda _: None}
-        self._lag = LagWatch(asking, lambda: self._partitions(tuple(self._owned)))
+        self._lag = LagWatch({**self._servers, "group.id": group}, lambda: self._partitions(tuple(self._owned)))
 
     # --- messages ----------------------------------------------------------------------------------------------
     def fetch(self, limit: int, wait: float) -> Sequence[Incoming]:
         """What has come by now, without waiting for more: a whole batch under load; alone, a message goes at once."""
         if self._stored and time.monotonic() >= self._commit_at:
             self._commit()
+        if self._producer:
+            self._producer.poll(0)  # what it has to tell
         first = self._consumer.poll(wait)
         if first is None:
             return ()
@@ -129,7 +131,7 @@ class KafkaBus(Bus):
 
     def _join(self, group: str) -> Consumer:
         try:
-            consumer = Consumer({**DEFAULTS, **self._shared, **FIXED, "group.id": group})
+            consumer = Consumer({**DEFAULTS, **self._servers, **self._told, **FIXED, "group.id": group})
         except (KafkaException, TypeError, ValueError) as error:
             raise ImproperlyConfigured(f"Kafka's client refuses the settings: {_words(error)}.") from error
         consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
@@ -187,7 +189,7 @@ class KafkaBus(Bus):
         if error is None:
             return True
         if error.fatal():
-            raise KafkaException(error)  # librdkafka's client is of no use any more: whoever started us does so again
+            raise BusError(f"Kafka's client has ended: {error.str()}")
         self._trouble(error)
         return False
 
@@ -202,8 +204,12 @@ class KafkaBus(Bus):
 
     def _its_producer(self) -> Producer:
         if self._producer is None:
-            settings = {"enable.idempotence": True, "message.timeout.ms": int(DEAD_LETTER_PATIENCE * 1000)}
-            self._producer = Producer({**self._shared, **settings})
+            settings = {
+                "enable.idempotence": True,
+                "message.timeout.ms": int(DEAD_LETTER_PATIENCE * 1000),
+                "log_level": 3,  # it would warn of every option that is a consumer's
+            }
+            self._producer = Producer({**self._servers, **self._told, **settings})
         return self._producer
 
     def _partitions(self, places: Iterable[Place]) -> list[TopicPartition]:

@@ -34,7 +34,8 @@ class LagWatch:
         self._thread.join(2 * ANSWER)
 
     def _watch(self) -> None:
-        consumer = Consumer(dict(self._settings))  # it never subscribes, so it is no member of the group
+        # it never subscribes, so it is no member of the group; what it would log the consumer logs, too
+        consumer = Consumer({**self._settings, "log_level": 0})
         while not self._over.wait(EVERY):
             self.messages = self._look(consumer)
         consumer.close()

@@ -12,6 +12,7 @@ from django.db import transaction
 from notifier import failpoints
 from notifier.events_in.bus import Incoming, Refused
 from notifier.events_in.decode import decode, event_attributes
+from notifier.querysets.sql import storable
 from notifier.record import Recorded
 from notifier.refusal import Refusal, bury, record_each, type_named
 from notifier.sources import check_source
@@ -81,6 +82,6 @@ def _outcome(message: Incoming, trigger: Trigger, outcome: list[Recorded] | Trig
 
 def _refusal(message: Incoming, event_type: str, error: TriggerError) -> Refusal:
     """With those headers alone that it is read by: others may hold anything."""
-    headers = {f"ce_{name}": value for name, value in event_attributes(message.headers).items()}
+    headers = {f"ce_{name}": storable(value, 500) for name, value in event_attributes(message.headers).items()}
     origin = {**message.place, **({"headers": headers} if headers else {})}
     return Refusal(message.body, event_type, error, message.key, origin)

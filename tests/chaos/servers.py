@@ -68,6 +68,10 @@ class Postgres:
         """SIGINT: fast. SIGQUIT: immediate. SIGKILL: as if it crashed."""
         self.child.send(number)
         self.child.wait(30)
+        self.start_again()
+
+    def start_again(self) -> None:
+        """After its end, however it came; returns when it is ready."""
         while not self.child.is_alive() or not self.is_ready():  # a crashed one's backends may still hold its memory
             self.child.start()
             with suppress(AssertionError):

@@ -209,8 +209,7 @@ def test_a_database_that_goes_away_is_waited_for_within_the_group(
         assert consumer.get("/health/ready")[0] == 503
         assert consumer.get("/health/live")[0] == 200
         assert consumer.metric("notifier_bus_oldest_seconds") > 0
-        postgres.start()
-        postgres.wait()
+        postgres.start_again()
         wait_for(lambda: stored() == MESSAGES, "all the others", 60)
         assert consumer.log.read_text().count("got partitions") <= 1
         assert consumer.metric("notifier_bus_paused") == 0
@@ -272,3 +271,25 @@ def test_an_event_says_where_it_came_from(quick_broker: Broker, start: Start) ->
     assert first.origin != second.origin
     assert {first.source, second.source} == {quick_broker.source}
     assert first.idempotency_key != second.idempotency_key
+
+
+def test_one_that_stood_still_and_comes_back_throws_nobody_back(broker: Broker, start: Start, tmp_path: Path) -> None:
+    """It stops between the database's commit and the bus's; meanwhile another has taken its part, and gone on."""
+    messages, orders, poison = mixed(MESSAGES)
+    with start(broker, "first", NOTIFIER_BUS_BATCH="50") as first:
+        first.wait_until_ready()
+        (tmp_path / "failpoints" / "bus.stored").write_text("stop")
+        broker.publish(messages[:200])
+        wait_for(lambda: not (tmp_path / "failpoints" / "bus.stored").exists(), "stopped", 60)
+        with start(broker, "second") as second:
+            broker.publish(messages[200:])
+            wait_until_stored(MESSAGES)
+            seen = first.said()
+            first.send(signal.SIGCONT)
+            first.wait_until_it_says(b"lost partitions", seen)
+            first.wait_until_it_says(b"got partitions", seen)
+            second.send(signal.SIGTERM)
+            assert second.wait_until_it_ends() == 0
+            broker.publish([placed("AFTER")])
+            wait_until_stored(MESSAGES + 1)
+    assert_all_is_stored_once(orders | {"AFTER"}, poison)

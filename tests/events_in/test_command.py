@@ -59,6 +59,7 @@ def test_options_that_cannot_be(options: str, problem: str) -> None:
     ("name", "value", "problem"),
     [
         ("KAFKA_OPTIONS", "session.timeout.ms", "write it as name=value;name=value."),
+        ("KAFKA_TOPIC", "t" * 201, "KAFKA_TOPIC has more than 200 characters."),
         ("KAFKA_USERNAME", "shop", "KAFKA_USERNAME and KAFKA_PASSWORD go together"),
         ("KAFKA_DEAD_LETTER_TOPIC", "order-events", "its messages would go round for ever"),
     ],

@@ -85,3 +85,12 @@ def test_a_clock_that_is_ahead_lengthens_nothing() -> None:
     take([early], "orders")
     event = NotificationEvent.objects.get()
     assert event.expires_at - event.recorded_at == timedelta(hours=24)
+
+
+def test_headers_that_no_column_holds_stop_nothing() -> None:
+    headers = {"ce_specversion": "1.0", "ce_id": "1\0", "ce_source": "/o", "ce_type": "ORDER_PLACED"}
+    taken = take([Incoming(placed("ORD1").body, "t-0-0", {"topic": "t"}, headers)], "orders")
+    assert [one.cause for one in taken.refused] == ["INVALID_TRIGGER"]
+    origin = DeadLetter.objects.get().origin
+    assert origin is not None
+    assert origin["headers"]["ce_id"] == "1"

@@ -49,5 +49,7 @@ class Command(BaseCommand):
                 Consumer(buses.connect(bus), source, metrics, pulse, progress).run(lambda: bool(stops))
         except ImproperlyConfigured as error:
             raise CommandError(str(error), returncode=WRONG_ARGUMENT) from error
+        except buses.BusError as error:
+            raise CommandError(str(error)) from error
         except OSError as error:
             raise CommandError(f"Port {port} cannot be served: {error.strerror}.", returncode=WRONG_ARGUMENT) from error
