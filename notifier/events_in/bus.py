@@ -17,7 +17,7 @@ CLIENT is the package that the class needs, SOURCE the source of its events, OPT
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,11 @@ class BusError(Exception):
 
 
 class DeadLetterQueueError(Exception):
-    """Refused messages did not reach the bus's own dead letters; they are in the database all the same."""
+    """So many refused messages did not reach the bus's own dead letters; they are in the database all the same."""
+
+    def __init__(self, problem: str, missed: int) -> None:
+        super().__init__(problem)
+        self.missed = missed
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,8 @@ class Bus(ABC):
     """
 
     paused = False
+    #: called by a bus whose broker confirms commits later, with the seconds that it took; None: `commit` waits for it
+    on_confirmed: Callable[[float], None] | None = None
 
     @abstractmethod
     def fetch(self, limit: int, wait: float) -> Sequence[Incoming]:

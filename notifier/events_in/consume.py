@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from django.conf import settings
 from django.db import Error, connection
 
-from notifier import failpoints, tasks
+from notifier import tasks
 from notifier.catalogue import Priority
 from notifier.events_in.bus import Bus, DeadLetterQueueError, Incoming
 from notifier.events_in.health import Pulse
@@ -39,6 +39,8 @@ class Consumer:
         self._metrics, self._pulse, self._progress = metrics, pulse, progress
         self._limit = settings.BUS_BATCH  # messages of the next batch
         self._held = ""  # why nothing is taken
+        if bus.on_confirmed is not None:
+            bus.on_confirmed = metrics.commit.observe
         self._wait, self._try_at, self._look_at = FIRST_WAIT, 0.0, 0.0
 
     def run(self, stopping: Callable[[], bool]) -> None:
@@ -70,11 +72,11 @@ class Consumer:
         stored = time.monotonic()
         tasks.ring()
         self._copy_refused(taken)
-        failpoints.hit("bus.commit")
         began_commit = time.monotonic()
         self._bus.commit(batch)
         self._metrics.store.observe(stored - began)
-        self._metrics.commit.observe(time.monotonic() - began_commit)
+        if self._bus.on_confirmed is None:
+            self._metrics.commit.observe(time.monotonic() - began_commit)
         self._count(batch, taken)
         self._limit = min(settings.BUS_BATCH, self._limit * 2)
 
@@ -93,7 +95,7 @@ class Consumer:
         try:
             self._bus.dead_letter(taken.refused)
         except DeadLetterQueueError as error:
-            self._metrics.uncopied.inc(len(taken.refused))
+            self._metrics.uncopied.inc(error.missed)
             self._progress.trouble(str(error))
 
     def _count(self, batch: Sequence[Incoming], taken: Taken) -> None:

@@ -28,9 +28,10 @@ FIXED: Mapping[str, Any] = {
     "partition.assignment.strategy": "cooperative-sticky",
 }
 DEFAULTS: Mapping[str, Any] = {"auto.offset.reset": "earliest", "client.id": "notifier"}
+LAST_WORDS = 3.0  # seconds that it waits for the last commit when it ends
 DEAD_LETTER_PATIENCE = 10.0  # seconds for the delivery reports of a batch
 DEAD_LETTER_REST = 60.0  # seconds without a try after one that failed: no batch waits for a topic that is not there
-COMMIT_AGAIN = 1.0  # seconds between two tries of a commit that the broker did not take
+COMMIT_AGAIN = 5.0  # seconds after which a commit is tried again that the broker did not confirm
 QUIET = 30.0  # seconds between two log lines about the same trouble
 
 Place = tuple[str, int]
@@ -48,14 +49,15 @@ class KafkaBus(Bus):
     ) -> None:
         if taken := sorted({"group.id", "bootstrap.servers", *FIXED} & set(options or {})):
             raise ImproperlyConfigured(f"KAFKA_OPTIONS may not set {', '.join(taken)}: Notifier's promises rest on it.")
+        self.on_confirmed = lambda _seconds: None
         self._topic, self._dead_letters = topic, dead_letters
         self._servers = {"bootstrap.servers": servers, **(options or {})}
         self._told = {"error_cb": self._trouble, "logger": log}  # for clients that are polled
         self._producer: Producer | None = None
         self._rest_until = 0.0
         self._owned: set[Place] = set()
-        self._stored: dict[Place, int] = {}  # next offsets that the broker has not taken yet
-        self._commit_at = 0.0
+        self._stored: dict[Place, int] = {}  # next offsets that the broker has not confirmed yet
+        self._sent_at = 0.0  # when they were sent
         self._said: dict[str, float] = {}
         self._consumer = self._join(group)
         self._lag = LagWatch({**self._servers, "group.id": group}, lambda: self._partitions(tuple(self._owned)))
@@ -63,7 +65,7 @@ class KafkaBus(Bus):
     # --- messages ----------------------------------------------------------------------------------------------
     def fetch(self, limit: int, wait: float) -> Sequence[Incoming]:
         """What has come by now, without waiting for more: a whole batch under load; alone, a message goes at once."""
-        if self._stored and time.monotonic() >= self._commit_at:
+        if self._stored and time.monotonic() >= self._sent_at + COMMIT_AGAIN:
             self._commit()
         if self._producer:
             self._producer.poll(0)  # what it has to tell
@@ -94,7 +96,7 @@ class KafkaBus(Bus):
         if not self._dead_letters:
             return
         if time.monotonic() < self._rest_until:
-            raise DeadLetterQueueError(f"{self._dead_letters} is not tried again yet")
+            raise DeadLetterQueueError(f"{self._dead_letters} is not tried again yet", len(refused))
         failed: list[str] = []
         producer = self._its_producer()
         for one in refused:
@@ -104,7 +106,7 @@ class KafkaBus(Bus):
             failed.extend(["no answer in time"] * left)
         if failed:
             self._rest_until = time.monotonic() + DEAD_LETTER_REST
-            raise DeadLetterQueueError(f"{len(failed)} messages did not reach {self._dead_letters}: {failed[0]}")
+            raise DeadLetterQueueError(f"not copied to {self._dead_letters}: {failed[0]}", len(failed))
 
     # --- the group ---------------------------------------------------------------------------------------------
     def pause(self) -> None:
@@ -116,8 +118,10 @@ class KafkaBus(Bus):
         self._consumer.resume(self._partitions(self._owned))
 
     def close(self) -> None:
-        if self._stored:
-            self._commit()
+        self.pause()
+        ends = time.monotonic() + LAST_WORDS
+        while self._stored and time.monotonic() < ends:
+            self._consumer.poll(0.1)
         self._lag.close()
         self._consumer.close()
 
@@ -131,7 +135,9 @@ class KafkaBus(Bus):
 
     def _join(self, group: str) -> Consumer:
         try:
-            consumer = Consumer({**DEFAULTS, **self._servers, **self._told, **FIXED, "group.id": group})
+            consumer = Consumer(
+                {**DEFAULTS, **self._servers, **self._told, **FIXED, "group.id": group, "on_commit": self._on_commit}
+            )
         except (KafkaException, TypeError, ValueError) as error:
             raise ImproperlyConfigured(f"Kafka's client refuses the settings: {_words(error)}.") from error
         consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
@@ -166,22 +172,26 @@ class KafkaBus(Bus):
 
     # --- inside ------------------------------------------------------------------------------------------------
     def _commit(self) -> None:
-        """The next offsets of what is ours. Not taken: it is tried again, and what comes again is known by its key."""
-        self._commit_at = time.monotonic() + COMMIT_AGAIN
+        """Send the next offsets of what is ours. Waiting for the answer would hang with a broker that hangs."""
         self._stored = {place: offset for place, offset in self._stored.items() if place in self._owned}
-        if not self._stored:
-            return
+        self._sent_at = time.monotonic()
         offsets = [TopicPartition(topic, number, offset) for (topic, number), offset in self._stored.items()]
+        if not offsets:
+            return
         try:
-            answers = self._consumer.commit(offsets=offsets, asynchronous=False)
+            self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
             self._seldom("commit not taken, trying again: %s", _words(error))
-            return
-        for answer in answers:
-            if answer.error is None:
-                self._stored.pop((answer.topic, answer.partition), None)
-            else:
-                self._seldom("commit not taken, trying again: %s", answer.error.str())
+
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        """The broker's answer. What it did not take is sent again, and what comes again is known by its key."""
+        for one in partitions:
+            if trouble := error or one.error:
+                self._seldom("commit not taken, trying again: %s", trouble.str())
+            elif self._stored.get((one.topic, one.partition)) == one.offset:
+                del self._stored[one.topic, one.partition]
+        if not error and self.on_confirmed:
+            self.on_confirmed(time.monotonic() - self._sent_at)
 
     def _is_whole(self, message: Message) -> bool:
         """An event of librdkafka's instead of a message is told, at most now and then; it reconnects by itself."""
