@@ -34,6 +34,10 @@ WHOLE: dict[str, dict[str, Any]] = {
     "intake": {
         "intake_eps": {**NUMBERS, "required": ["single", "single_p99_ms", "bulk", "celery", "celery_many", "kafka"]},
     },
+    "planning": {
+        name: {**NUMBERS, "required": ["uncached", "cold", "warm"]}
+        for name in ("plan_500_ms", "plan_500_queries", "dispatch_500_ms", "dispatch_500_queries")
+    },
     "scaling": {"workers": {**NUMBERS, "required": ["1", "2", "speed_up"]}},
     "history": {"history_ratio": NUMBER},
     "burst": {
