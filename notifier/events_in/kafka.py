@@ -15,8 +15,10 @@ from typing import Any, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from django.core.exceptions import ImproperlyConfigured
 
-from notifier.events_in.bus import Bus, BusError, DeadLetterQueueError, Incoming, Refused
+from notifier.events_in.bus import Bus, BusError, Incoming, Refused
+from notifier.events_in.copies import Copies, told
 from notifier.events_in.kafka_lag import LagWatch
+from notifier.events_in.seldom import SeldomLog
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +32,7 @@ FIXED: Mapping[str, Any] = {
 DEFAULTS: Mapping[str, Any] = {"auto.offset.reset": "earliest", "client.id": "notifier"}
 LAST_WORDS = 3.0  # seconds that it waits for the last commit when it ends
 DEAD_LETTER_PATIENCE = 10.0  # seconds for the delivery reports of a batch
-DEAD_LETTER_REST = 60.0  # seconds without a try after one that failed: no batch waits for a topic that is not there
 COMMIT_AGAIN = 5.0  # seconds after which a commit is tried again that the broker did not confirm
-QUIET = 30.0  # seconds between two log lines about the same trouble
 
 Place = tuple[str, int]
 
@@ -50,15 +50,14 @@ class KafkaBus(Bus):
         if taken := sorted({"group.id", "bootstrap.servers", *FIXED} & set(options or {})):
             raise ImproperlyConfigured(f"KAFKA_OPTIONS may not set {', '.join(taken)}: Notifier's promises rest on it.")
         self.on_confirmed = lambda _seconds: None
-        self._topic, self._dead_letters = topic, dead_letters
+        self._topic, self._copies = topic, Copies(dead_letters, self._send_copies)
         self._servers = {"bootstrap.servers": servers, **(options or {})}
         self._told = {"error_cb": self._trouble, "logger": log}  # for clients that are polled
         self._producer: Producer | None = None
-        self._rest_until = 0.0
         self._owned: set[Place] = set()
         self._stored: dict[Place, int] = {}  # next offsets that the broker has not confirmed yet
         self._sent_at = 0.0  # when they were sent
-        self._said: dict[str, float] = {}
+        self._seldom = SeldomLog(log)
         self._consumer = self._join(group)
         self._lag = LagWatch({**self._servers, "group.id": group}, lambda: self._partitions(tuple(self._owned)))
 
@@ -92,21 +91,8 @@ class KafkaBus(Bus):
                 self._consumer.seek(TopicPartition(topic, partition, offset))
 
     def dead_letter(self, refused: Sequence[Refused]) -> None:
-        """With key, bytes and headers as they came, and headers that say where from and why. Waits for the reports."""
-        if not self._dead_letters:
-            return
-        if time.monotonic() < self._rest_until:
-            raise DeadLetterQueueError(f"{self._dead_letters} is not tried again yet", len(refused))
-        failed: list[str] = []
-        producer = self._its_producer()
-        for one in refused:
-            _copy(producer, self._dead_letters, one, failed)
-        if left := producer.flush(DEAD_LETTER_PATIENCE):
-            producer.purge()
-            failed.extend(["no answer in time"] * left)
-        if failed:
-            self._rest_until = time.monotonic() + DEAD_LETTER_REST
-            raise DeadLetterQueueError(f"not copied to {self._dead_letters}: {failed[0]}", len(failed))
+        """With key, bytes and headers as they came, and headers that say where from and why."""
+        self._copies.add(refused)
 
     # --- the group ---------------------------------------------------------------------------------------------
     def pause(self) -> None:
@@ -181,13 +167,13 @@ class KafkaBus(Bus):
         try:
             self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
-            self._seldom("commit not taken, trying again: %s", _words(error))
+            self._seldom.warning("commit not taken, trying again: %s", _words(error))
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         """The broker's answer. What it did not take is sent again, and what comes again is known by its key."""
         for one in partitions:
             if trouble := error or one.error:
-                self._seldom("commit not taken, trying again: %s", trouble.str())
+                self._seldom.warning("commit not taken, trying again: %s", trouble.str())
             elif self._stored.get((one.topic, one.partition)) == one.offset:
                 del self._stored[one.topic, one.partition]
         if not error and self.on_confirmed:
@@ -204,13 +190,18 @@ class KafkaBus(Bus):
         return False
 
     def _trouble(self, error: KafkaError) -> None:
-        self._seldom("Kafka: %s", error.str())
+        self._seldom.warning("Kafka: %s", error.str())
 
-    def _seldom(self, text: str, detail: str) -> None:
-        now = time.monotonic()
-        if now >= self._said.get(text, 0.0):
-            self._said[text] = now + QUIET
-            log.warning(text, detail)
+    def _send_copies(self, refused: Sequence[Refused]) -> list[str]:
+        """Waits for the reports."""
+        failed: list[str] = []
+        producer = self._its_producer()
+        for one in refused:
+            _copy(producer, self._copies.name, one, failed)
+        if left := producer.flush(DEAD_LETTER_PATIENCE):
+            producer.purge()
+            failed.extend(["no answer in time"] * left)
+        return failed
 
     def _its_producer(self) -> Producer:
         if self._producer is None:
@@ -245,8 +236,7 @@ def _copy(producer: Producer, topic: str, one: Refused, failed: list[str]) -> No
             failed.append(error.str())
 
     raw: Message = one.message.raw
-    told = {"notifier-cause": one.cause, "notifier-problem": one.problem, "notifier-from": one.message.key}
-    headers = [*_headers(raw), *((name, text.encode()) for name, text in told.items())]
+    headers = [*_headers(raw), *((name, text.encode()) for name, text in told(one).items())]
     try:
         producer.produce(topic, value=raw.value(), key=raw.key(), headers=headers, on_delivery=reported)
     except (BufferError, KafkaException) as error:
