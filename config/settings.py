@@ -279,6 +279,7 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         "django": {"handlers": [], "propagate": True},
+        "botocore": {"level": "WARNING"},  # it tells at each start where it found credentials
         # where somebody turned uvicorn's access log on; its own handler knows no filter
         "uvicorn.access": {"handlers": ["console"], "propagate": False},
     },

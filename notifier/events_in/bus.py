@@ -43,8 +43,9 @@ class Incoming:
     """One message as it came.
 
     `headers` go by names in small letters. `key` names the message for good: two messages never share one, and one
-    that comes again has the same. `place` says where it came from, as {"topic", "partition", "offset"}; it is kept with
-    the event. `published_at`: seconds since 1970, by the producer's or the broker's clock. `raw`: the client's own.
+    that comes again has the same. `place` says where it came from, as {"topic", "partition", "offset"} or as {"queue",
+    "messageId"}; it is kept with the event. `published_at`: seconds since 1970, by the producer's or the broker's
+    clock. `raw`: the client's own.
     """
 
     body: bytes
@@ -76,7 +77,7 @@ class Bus(ABC):
 
     @abstractmethod
     def fetch(self, limit: int, wait: float) -> Sequence[Incoming]:
-        """Up to `limit` messages, at once when there are some; none after `wait` seconds without one.
+        """Up to `limit` messages, at once when there are some; none after `wait` seconds without one, or a few more.
 
         It keeps the place in the group, so it is called at least every few seconds, also while paused: then it waits
         and gives none.

@@ -31,12 +31,18 @@ class Message:
 
 
 class Broker(Protocol):
-    """A topic or queue of its own, on a broker that runs. `tells_lag`: its consumer can know how far behind it is."""
+    """A topic or queue of its own, on a broker that runs.
+
+    `tells_lag`: its consumer can know how far behind it is. `messages`: as many as it passes in some seconds. `left`
+    and `came_back`: what a consumer says that was taken for dead, then goes on; empty where nobody tells it.
+    """
 
     bus: str  # as in --bus
     source: str  # of its events
     tells_lag: bool
-    keeps_order: bool
+    messages: int
+    left: bytes
+    came_back: bytes
     environment: Mapping[str, str]  # of the consumer
 
     def publish(self, messages: Iterable[Message]) -> None:
@@ -47,7 +53,8 @@ class Broker(Protocol):
 
 
 class KafkaTopic:
-    bus, keeps_order = "kafka", True
+    bus, messages = "kafka", 400
+    left, came_back = b"lost partitions", b"got partitions"
 
     def __init__(self, servers: str, *, tells_lag: bool) -> None:
         self.servers, self.tells_lag = servers, tells_lag

@@ -18,11 +18,23 @@ from tests import processes
 from tests.chaos.servers import Postgres
 from tests.events_in.brokers import Broker, mock_cluster, mock_topic, tansu, tansu_topic
 from tests.events_in.consuming import Consuming, consuming
+from tests.events_in.moto_sqs import SqsQueue, fifo_queue, moto
+from tests.events_in.pubsub_emulator import PubSubTopic, emulator, jar
+from tests.events_in.rabbitmq import RABBITMQ, AmqpQueue, rabbitmq
 from tests.ports import free_port
 
-BROKERS = {"kafka-tansu": "tansu_address", "kafka-mock": "mock_address"}
-QUICK = ("kafka-mock",)
-TOPICS: dict[str, Callable[[str], Broker]] = {"kafka-tansu": tansu_topic, "kafka-mock": mock_topic}
+BROKERS = ("kafka-tansu", "kafka-mock", "sqs", "amqp", "pubsub")
+QUICK = ("kafka-mock", "sqs", "amqp", "pubsub")
+ORDERED = ("kafka-mock", "sqs-fifo", "amqp", "pubsub")
+#: by name, the fixture of the broker's address, and what makes a topic or queue there
+STAGES: dict[str, tuple[str, Callable[[str], Broker]]] = {
+    "kafka-tansu": ("tansu_address", tansu_topic),
+    "kafka-mock": ("mock_address", mock_topic),
+    "sqs": ("moto_address", SqsQueue),
+    "sqs-fifo": ("moto_address", fifo_queue),
+    "amqp": ("rabbitmq_address", AmqpQueue),
+    "pubsub": ("pubsub_address", PubSubTopic),
+}
 
 
 @pytest.fixture(scope="session")
@@ -37,16 +49,53 @@ def mock_address() -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="session")
+def moto_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with moto(tmp_path_factory.mktemp("moto") / "moto.log") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if not RABBITMQ.exists():
+        pytest.skip("RabbitMQ is not installed; on Debian and Ubuntu: apt-get install rabbitmq-server")
+    with rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def pubsub_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    program = jar()
+    if program is None:
+        pytest.skip(
+            "the Pub/Sub emulator is not installed; with Google's SDK: gcloud components install pubsub-emulator"
+        )
+    with emulator(program, tmp_path_factory.mktemp("pubsub") / "emulator.log") as address:
+        yield address
+
+
+def stage(request: pytest.FixtureRequest) -> Broker:
+    """With a topic or queue of the test's own."""
+    address, make = STAGES[request.param]
+    return make(request.getfixturevalue(address))
+
+
 @pytest.fixture(params=BROKERS)
 def broker(request: pytest.FixtureRequest) -> Broker:
-    """Every bus in turn, with a topic or queue of the test's own."""
-    return TOPICS[request.param](request.getfixturevalue(BROKERS[request.param]))
+    """Every bus in turn."""
+    return stage(request)
 
 
 @pytest.fixture(params=QUICK)
 def quick_broker(request: pytest.FixtureRequest) -> Broker:
     """One of each bus, for what is not about the broker."""
-    return TOPICS[request.param](request.getfixturevalue(BROKERS[request.param]))
+    return stage(request)
+
+
+@pytest.fixture(params=ORDERED)
+def ordered_broker(request: pytest.FixtureRequest) -> Broker:
+    """Those that keep the order of what has the same key."""
+    return stage(request)
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from tests.processes import wait_for
 
 pytestmark = pytest.mark.processes
 
-MESSAGES, EVERY = 400, 20  # of which every twentieth is poison
+EVERY = 20  # of which one is poison
 POISON: tuple[tuple[str, Callable[[str], bytes]], ...] = (
     ("UNDECODABLE", lambda order: b'{"eventType": "ORDER_PLACED", "' + order.encode()),
     ("INVALID_TRIGGER", lambda order: placed(order, eventType="NO_SUCH").body),
@@ -72,14 +72,14 @@ def assert_all_is_stored_once(orders: set[str], poison: dict[bytes, str]) -> Non
 
 
 def test_poison_stops_nothing(broker: Broker, start: Start) -> None:
-    messages, orders, poison = mixed(MESSAGES)
+    messages, orders, poison = mixed(broker.messages)
     with start(broker) as consumer:
         broker.publish(messages)
-        wait_until_stored(MESSAGES)
+        wait_until_stored(broker.messages)
         assert sorted(set(broker.dead_letters(len(poison)))) == sorted(poison)
-        wait_for(lambda: consumer.metric("notifier_bus_events_total") == MESSAGES, "all counted", 20)
+        wait_for(lambda: consumer.metric("notifier_bus_events_total") >= broker.messages, "all counted", 20)
         assert consumer.metric("notifier_bus_events_total", outcome="recorded") == len(orders)
-        assert consumer.metric("notifier_bus_refused_total") == len(poison)
+        assert consumer.metric("notifier_bus_refused_total") >= len(poison)  # SQS may give a message twice
         assert consumer.metric("notifier_bus_uncopied_total") == 0
         if broker.tells_lag:
             wait_for(lambda: consumer.metric("notifier_bus_lag_messages") == 0, "no lag", 20)
@@ -88,45 +88,47 @@ def test_poison_stops_nothing(broker: Broker, start: Start) -> None:
     assert_all_is_stored_once(orders, poison)
     with start(broker, "next"):  # everything was committed: nothing comes again
         broker.publish([placed("AFTER")])
-        wait_until_stored(MESSAGES + 1)
+        wait_until_stored(broker.messages + 1)
     assert_all_is_stored_once(orders | {"AFTER"}, poison)
 
 
 @pytest.mark.parametrize("point", ["bus.read", "bus.stored"])
 def test_a_kill_loses_and_doubles_nothing(broker: Broker, start: Start, tmp_path: Path, point: str) -> None:
     """Before both commits, and between the database's and the bus's."""
-    messages, orders, poison = mixed(MESSAGES)
-    with start(broker, NOTIFIER_BUS_BATCH="50") as consumer:
-        broker.publish(messages[:100])
-        wait_until_stored(100)
+    messages, orders, poison = mixed(broker.messages)
+    with start(broker, NOTIFIER_BUS_BATCH=str(broker.messages // 8)) as consumer:
+        first = broker.messages // 4
+        broker.publish(messages[:first])
+        wait_until_stored(first)
         (tmp_path / "failpoints" / point).write_text("kill")
-        broker.publish(messages[100:])
+        broker.publish(messages[first:])
         assert consumer.wait_until_it_ends() == -signal.SIGKILL
-    assert NotificationEvent.objects.count() + DeadLetter.objects.count() < MESSAGES
+    assert NotificationEvent.objects.count() + DeadLetter.objects.count() < broker.messages
     with start(broker, "next") as following:
-        wait_until_stored(MESSAGES)
+        wait_until_stored(broker.messages)
         broker.publish([placed("AFTER")])
-        wait_until_stored(MESSAGES + 1)
+        wait_until_stored(broker.messages + 1)
         repeated = following.metric("notifier_bus_events_total", outcome="repeated")
         assert (repeated > 0) == (point == "bus.stored")
     assert_all_is_stored_once(orders | {"AFTER"}, poison)
 
 
 def test_consumers_come_and_go_in_the_middle(broker: Broker, start: Start) -> None:
-    messages, orders, poison = mixed(3 * MESSAGES)
+    messages, orders, poison = mixed(3 * broker.messages)
     enough = Event()
 
     def publish() -> None:
         """A little at a time, over all that happens."""
-        for place in range(0, len(messages), 10):
-            broker.publish(messages[place : place + 10])
+        few = broker.messages // 40
+        for place in range(0, len(messages), few):
+            broker.publish(messages[place : place + few])
             enough.wait(0.1)
 
     producer = Thread(target=publish)
     with start(broker, "first") as first:
         first.wait_until_ready()
         producer.start()
-        wait_until_stored(50)
+        wait_until_stored(broker.messages // 8)
         with start(broker, "second") as second:
             wait_for(lambda: second.metric("notifier_bus_events_total"), "the second takes its part", 60)
             first.send(signal.SIGTERM)
@@ -155,12 +157,12 @@ def test_a_key_makes_the_same_message_again_no_event(quick_broker: Broker, start
 
 
 def test_a_flood_of_rubbish_is_counted_and_told_in_a_few_lines(quick_broker: Broker, start: Start) -> None:
-    flood = [Message(b"rubbish %d" % number, str(number)) for number in range(2_000)]
+    flood = [Message(b"rubbish %d" % number, str(number)) for number in range(5 * quick_broker.messages)]
     with start(quick_broker) as consumer:
         quick_broker.publish([*flood, placed("ORD1")])
         wait_until_stored(len(flood) + 1)
         refused = partial(consumer.metric, "notifier_bus_refused_total", cause="UNDECODABLE")
-        wait_for(lambda: refused() == len(flood), "all counted", 20)  # after the commit
+        wait_for(lambda: refused() >= len(flood), "all counted", 20)  # after the commit
         consumer.send(signal.SIGTERM)
         assert consumer.wait_until_it_ends() == 0
     assert recorded() == ["ORD1"]
@@ -191,26 +193,27 @@ def test_a_database_that_goes_away_is_waited_for_within_the_group(
     broker: Broker, start: Start, postgres: Postgres
 ) -> None:
     """Longer than the group waits for a member that says nothing."""
-    messages, orders, poison = mixed(MESSAGES)
+    messages, orders, poison = mixed(broker.messages)
 
     def stored() -> int:
         tables = ("notifier_notificationevent", "notifier_deadletter")
         return sum(postgres.query(f"SELECT count(*) FROM {table}")[0]["count"] for table in tables)
 
     postgres.query("TRUNCATE notifier_notificationevent, notifier_deadletter CASCADE")
-    with start(broker, DATABASE_URL=postgres.url, NOTIFIER_BUS_BATCH="50") as consumer:
-        broker.publish(messages[:100])
-        wait_for(lambda: stored() == 100, "the first", 60)
+    with start(broker, DATABASE_URL=postgres.url, NOTIFIER_BUS_BATCH=str(broker.messages // 8)) as consumer:
+        first = broker.messages // 4
+        broker.publish(messages[:first])
+        wait_for(lambda: stored() == first, "the first", 60)
         postgres.child.send(signal.SIGINT)
         postgres.child.wait(30)
-        broker.publish(messages[100:])
+        broker.publish(messages[first:])
         consumer.wait_until_it_says(b"trying again in 8 s")  # after 0.5, 1, 2 and 4 s
         assert consumer.metric("notifier_bus_paused", reason="database") == 1
         assert consumer.get("/health/ready")[0] == 503
         assert consumer.get("/health/live")[0] == 200
         assert consumer.metric("notifier_bus_oldest_seconds") > 0
         postgres.start_again()
-        wait_for(lambda: stored() == MESSAGES, "all the others", 60)
+        wait_for(lambda: stored() == broker.messages, "all the others", 60)
         assert consumer.log.read_text().count("got partitions") <= 1
         assert consumer.metric("notifier_bus_paused") == 0
     rows = postgres.query("SELECT order_id FROM notifier_notificationevent")
@@ -219,12 +222,10 @@ def test_a_database_that_goes_away_is_waited_for_within_the_group(
     assert sorted((bytes(row["payload"]), row["cause"]) for row in letters) == sorted(poison.items())
 
 
-def test_the_events_of_an_order_keep_their_sequence(quick_broker: Broker, start: Start) -> None:
-    if not quick_broker.keeps_order:
-        pytest.skip("this bus keeps no order")
-    orders, steps = [f"ORD{number}" for number in range(10)], range(40)
-    with start(quick_broker, NOTIFIER_BUS_BATCH="60"):
-        quick_broker.publish(
+def test_the_events_of_an_order_keep_their_sequence(ordered_broker: Broker, start: Start) -> None:
+    orders, steps = [f"ORD{number}" for number in range(10)], range(ordered_broker.messages // 10)
+    with start(ordered_broker, NOTIFIER_BUS_BATCH=str(ordered_broker.messages // 7)):
+        ordered_broker.publish(
             placed(order, metadata={"orderId": order, "step": step}, idempotencyKey=f"{-step}:{order}")
             for step in steps
             for order in orders
@@ -275,21 +276,22 @@ def test_an_event_says_where_it_came_from(quick_broker: Broker, start: Start) ->
 
 def test_one_that_stood_still_and_comes_back_throws_nobody_back(broker: Broker, start: Start, tmp_path: Path) -> None:
     """It stops between the database's commit and the bus's; meanwhile another has taken its part, and gone on."""
-    messages, orders, poison = mixed(MESSAGES)
-    with start(broker, "first", NOTIFIER_BUS_BATCH="50") as first:
+    messages, orders, poison = mixed(broker.messages)
+    with start(broker, "first", NOTIFIER_BUS_BATCH=str(broker.messages // 8)) as first:
         first.wait_until_ready()
         (tmp_path / "failpoints" / "bus.stored").write_text("stop")
-        broker.publish(messages[:200])
+        half = broker.messages // 2
+        broker.publish(messages[:half])
         wait_for(lambda: not (tmp_path / "failpoints" / "bus.stored").exists(), "stopped", 60)
         with start(broker, "second") as second:
-            broker.publish(messages[200:])
-            wait_until_stored(MESSAGES)
+            broker.publish(messages[half:])
+            wait_until_stored(broker.messages)
             seen = first.said()
             first.send(signal.SIGCONT)
-            first.wait_until_it_says(b"lost partitions", seen)
-            first.wait_until_it_says(b"got partitions", seen)
+            for told in filter(None, (broker.left, broker.came_back)):
+                first.wait_until_it_says(told, seen)
             second.send(signal.SIGTERM)
             assert second.wait_until_it_ends() == 0
             broker.publish([placed("AFTER")])
-            wait_until_stored(MESSAGES + 1)
+            wait_until_stored(broker.messages + 1)
     assert_all_is_stored_once(orders | {"AFTER"}, poison)
