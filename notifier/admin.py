@@ -164,7 +164,7 @@ class DeadLetterAdmin(WithHistory, ReadOnlyAdmin):
     search_help_text = "Cause, channel or event type"
     actions = ("replay", "replay_forced", "discard")
     fields = (
-        ("cause", "state"), ("event_type", "channel", "source"), "event_link", "last_error", "payload_text",
+        ("cause", "state"), ("event_type", "channel"), "source", "event_link", "last_error", "payload_text",
         ("created_at", "closed_at"),
     )  # fmt: skip
 
@@ -185,8 +185,10 @@ class DeadLetterAdmin(WithHistory, ReadOnlyAdmin):
     def payload_text(self, letter: DeadLetter) -> str:
         """Of a refused trigger what came, of a delivery its event's metadata. Personal data: never in a list."""
         if letter.delivery is None:
-            return bytes(letter.payload or b"").decode(errors="replace") or NOTHING
-        return json.dumps(letter.delivery.event.metadata, indent=2, ensure_ascii=False)
+            text = bytes(letter.payload or b"").decode(errors="replace") or NOTHING
+        else:
+            text = json.dumps(letter.delivery.event.metadata, indent=2, ensure_ascii=False)
+        return format_html('<pre class="whitespace-pre-wrap break-words">{}</pre>', text)
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("notifier.replay_deadletter"))

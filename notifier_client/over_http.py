@@ -118,7 +118,11 @@ class HttpNotifier(Sender):
         body = b'{"events":[' + b",".join(encoded for _, encoded in chunk) + b"]}"
         _, answer = self._call("POST", "/notifications/trigger/bulk", body)
         for (trigger, _), result in zip(chunk, answer["results"], strict=True):
-            yield _error(None, result["error"]) if "error" in result else _accepted(trigger, result)
+            yield (
+                _error(None, result["error"])
+                if "error" in result
+                else _accepted(trigger, result, new=result.get("new", True))
+            )
 
     def _call(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
         """Status and JSON of the answer to a call that succeeded."""
@@ -162,7 +166,7 @@ def _chunks(triggers: Sequence[Trigger]) -> Iterator[list[tuple[Trigger, bytes]]
         yield chunk
 
 
-def _accepted(trigger: Trigger, answer: Mapping[str, Any], *, new: bool = True) -> Accepted:
+def _accepted(trigger: Trigger, answer: Mapping[str, Any], *, new: bool) -> Accepted:
     ids = answer.get("eventIds") or ([answer["eventId"]] if answer.get("eventId") else [])
     return Accepted(trigger.idempotency_key, tuple(ids), answer.get("status", "QUEUED"), new)
 

@@ -113,6 +113,11 @@ class Demo:
     def customers(self) -> Path:
         return self.folder / "customers.json"
 
+    @property
+    def shop_environment(self) -> Path:
+        """What the shop's own commands need."""
+        return self.folder / "shop.env"
+
     def _start_sandbox(self) -> None:
         self.customers.write_text(self.app.customers_as_json())
         shop = {
@@ -129,6 +134,7 @@ class Demo:
             "NOTIFIER_API_KEY": self.app.shop_key(),
             "SHOP_DATABASE_URL": self.app.shop_database(),
         }
+        self.shop_environment.write_text("".join(f"{name}={value}\n" for name, value in own.items()))
         manage = [sys.executable, str(ROOT / "examples" / "shop" / "manage.py")]
         command = [*manage, "open_shop", str(self.customers)]
         opened = subprocess.run(command, env=os.environ | own, capture_output=True, text=True, check=False)
@@ -181,9 +187,13 @@ def show_addresses(demo: Demo) -> None:
     # on a line of its own, never wrapped: it is there to be copied
     console.print(f"Authorization: Api-Key {demo.api_key}", soft_wrap=True, highlight=False)
     data_dir = os.path.relpath(demo.folder)
+    manage = f"DEBUG=1 NOTIFIER_DATA_DIR={data_dir} .venv/bin/python manage.py"
     console.print("Its commands, such as the replay of dead letters:", highlight=False)
-    command = f"DEBUG=1 NOTIFIER_DATA_DIR={data_dir} .venv/bin/python manage.py replay_dead_letters --dry-run"
-    console.print(command, soft_wrap=True, highlight=False)
+    console.print(f"{manage} replay_dead_letters --dry-run", soft_wrap=True, highlight=False)
+    if demo.shop:
+        shop = f"env $(cat {os.path.relpath(demo.shop_environment)}) .venv/bin/python examples/shop/manage.py"
+        console.print("The order service's commands, such as its orders against the ledger:", highlight=False)
+        console.print(f"{shop} list_orders | {manage} reconcile_orders --grace 0", soft_wrap=True, highlight=False)
     console.print(f"Logs are in {os.path.relpath(demo.folder / 'logs')}. Ctrl-C stops everything.")
 
 

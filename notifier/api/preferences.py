@@ -14,12 +14,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from notifier import tasks
 from notifier.api.auth import check_own
 from notifier.api.docs import USER_ID, errors, example
 from notifier.api.errors import ApiError, invalid
 from notifier.api.serializers import Body, Flag, Id, Text
 from notifier.api.users import known_user
 from notifier.catalogue import event_types
+from notifier.models import Delivery
 from preferences import people
 from preferences.models import Preference, User
 
@@ -200,13 +202,17 @@ class QuietHoursView(APIView):
     )
     def put(self, request: Request) -> Response:
         """Each day from one time until the other, by the clocks of the person's time zone; past midnight where the end
-        is the earlier one. Meanwhile nothing that is not urgent disturbs them: it is held, and goes out at the end."""
+        is the earlier one. Meanwhile nothing that is not urgent disturbs them: it is held, and goes out at the end.
+
+        What is held already goes by the new hours."""
         body = QuietHoursBody.read(request.data)
         user = own_user(request, body["user_id"])
         try:
             people.set_quiet_hours(user, body["quiet_from"], body["quiet_until"])
         except ValidationError as error:
             raise invalid({"until": " ".join(error.messages)}) from error
+        if Delivery.objects.ask_again(user.id):
+            tasks.ring()
         return Response(QuietHoursAnswer(user).data)
 
 

@@ -76,6 +76,7 @@ class BulkBody(Body):
 class BulkResult(Body):
     index = serializers.IntegerField()
     status = serializers.CharField(help_text="the event's status, or REFUSED")
+    new = serializers.BooleanField(required=False, help_text="false: this trigger came before")
     event_id = serializers.UUIDField(required=False)
     event_ids = serializers.ListField(child=serializers.UUIDField(), required=False)
     error = serializers.DictField(required=False)
@@ -264,4 +265,5 @@ def _result(trigger: Trigger | ApiError, outcomes: Any) -> dict[str, Any]:
     outcome: list[Recorded] | TriggerError = next(outcomes)
     if isinstance(outcome, TriggerError):
         return {"status": "REFUSED", "error": _refusal(outcome).body}
-    return {"status": outcome[0].status if outcome else "QUEUED", **_answer(trigger, outcome)}
+    new = not outcome or any(event.created for event in outcome)
+    return {"status": outcome[0].status if outcome else "QUEUED", "new": new, **_answer(trigger, outcome)}

@@ -24,10 +24,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
 from channels import registry
-from notifier import throttle
+from notifier import tasks, throttle
 from notifier.callers import name_customer
 from notifier.catalogue import event_types
 from notifier.links import read_preferences
+from notifier.models import Delivery
 from notifier.pages.choices import Changes, changes, channel_switches, topics
 from notifier.pages.frame import dead_link, framed, language_of, masked, too_many
 from preferences import people, resolve
@@ -81,6 +82,9 @@ def _save(user: User, form: QueryDict) -> dict[str, str]:
     with transaction.atomic():
         person.save(update_fields=people.PAGE_FIELDS)
         people.rechoose(person, *_changes(user.id, form))
+        asks = Delivery.objects.ask_again(user.id)
+    if asks:
+        tasks.ring()
     user.refresh_from_db()
     return {}
 

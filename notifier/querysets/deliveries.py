@@ -227,6 +227,14 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
             },
         )
 
+    def ask_again(self, user_id: UUID) -> bool:
+        """What quiet hours hold of this person is due now, with its events; was there any? The claim holds it anew
+        where it must still wait. Walks event_user.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(_ASK_AGAIN, {"user_id": user_id})
+            return bool(cursor.rowcount)
+
     def disable(self, ids: Sequence[UUID]) -> None:
         """QUEUED or RETRYING -> SKIPPED, for rows whose channel is switched off. The caller holds their events."""
         execute(
@@ -335,6 +343,20 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
             )
         )
 
+
+_ASK_AGAIN = """
+WITH open AS MATERIALIZED (
+    SELECT id FROM notifier_notificationevent WHERE user_id = %(user_id)s AND status = 'DISPATCHED'
+    ORDER BY id FOR UPDATE
+), held AS (
+    UPDATE notifier_delivery SET due_at = statement_timestamp(), first_due_at = statement_timestamp()
+    WHERE event_id = ANY(ARRAY(SELECT id FROM open)) AND status = 'QUEUED' AND hold_reason = 'QUIET_HOURS'
+      AND due_at > statement_timestamp()
+    RETURNING event_id
+)
+UPDATE notifier_notificationevent SET due_at = LEAST(due_at, statement_timestamp())
+WHERE id = ANY(ARRAY(SELECT event_id FROM held))
+"""
 
 _PLANNED = ("id", "event_id", "channel", "status", "skip_reason", "fallback_of", "detail", "hold_reason")
 

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.test import Client
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
-from notifier.models import Delivery, NotificationEvent
+from notifier.models import ApiKey, Delivery, NotificationEvent, new_id
 from notifier.timeline import timeline, whole_events
 from preferences.models import User
 from tests import engine
@@ -136,3 +138,40 @@ def test_an_opt_out_while_it_is_held_counts(sandbox: Sandbox, sleeper: User) -> 
     engine.pass_time(3 * HOUR)
     engine.run()
     assert engine.states(event)["EMAIL"] == "SKIPPED OPTED_OUT"
+
+
+def test_who_ends_their_quiet_hours_is_told_at_once(
+    sandbox: Sandbox, sleeper: User, client: Client, customer: Customer, settings: Settings
+) -> None:
+    settings.WHITENOISE_AUTOREFRESH = True  # no collected files are looked for
+    other = customer(email="other@shop.example")
+    quiet(other)
+    event, others = (engine.trigger("ORDER_CONFIRMED", user.id) for user in (sleeper, other))
+    engine.run()
+    key = ApiKey.issue("shop", ["preferences"])[1]
+
+    answer = client.put(
+        "/notifications/preferences/quiet-hours",
+        {"userId": str(sleeper.id), "from": None, "until": None},
+        "application/json",
+        headers={"Authorization": f"Api-Key {key}"},
+    )
+    assert answer.status_code == 200
+    engine.run()
+
+    assert engine.status(event) == "SENT"
+    assert engine.states(others)["EMAIL"] == "QUEUED"
+
+
+def test_who_sleeps_at_other_hours_that_hold_now_too_is_let_sleep(sandbox: Sandbox, sleeper: User) -> None:
+    event = engine.trigger("ORDER_CONFIRMED", sleeper.id)
+    engine.run()
+    quiet(sleeper, length=6 * HOUR)
+
+    assert Delivery.objects.ask_again(sleeper.id)
+    engine.run()
+
+    held = Delivery.objects.get(event=event, channel="EMAIL")
+    assert (held.status, held.hold_reason) == ("QUEUED", "QUIET_HOURS")
+    assert abs(held.due_at - (timezone.now() + 5 * HOUR)) < timedelta(minutes=1)
+    assert not Delivery.objects.ask_again(new_id())
