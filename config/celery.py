@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery
-from celery.signals import task_prerun, worker_init, worker_process_init
+from celery.signals import after_task_publish, beat_init, task_prerun, worker_init, worker_process_init
 from django.db import close_old_connections, connection
 
 from channels import registry, slots
 from config.consumer import Broker, Pulse, Replacements, TaskEvents
+from notifier import liveness
 from notifier.render import precompile
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -46,6 +47,16 @@ def warm_up(**_: object) -> None:
     precompile()
     for name in registry.names():
         registry.get(name)
+
+
+@beat_init.connect
+def tell_of_ticks(**_: object) -> None:
+    """In Beat alone: what it publishes are ticks, and each that Redis took is a sign of its life."""
+    after_task_publish.connect(_ticked)
+
+
+def _ticked(**_: object) -> None:
+    liveness.ticked()
 
 
 @task_prerun.connect

@@ -63,8 +63,12 @@ class Pulse(bootsteps.StartStopStep):
     def start(self, consumer: Any) -> None:
         """At each connection to the broker: with the one before, Celery has dropped its timers."""
         self._rest(consumer)
-        liveness.alive(self.worker)
-        self.timer = consumer.timer.call_repeatedly(liveness.BEAT, liveness.alive, (self.worker,))
+        self._beat(consumer)
+        self.timer = consumer.timer.call_repeatedly(liveness.BEAT, self._beat, (consumer,))
+
+    def _beat(self, consumer: Any) -> None:
+        """With its queues of now: remote control may add and cancel some."""
+        liveness.alive(self.worker, list(consumer.app.amqp.queues.consume_from))
 
     def stop(self, consumer: Any) -> None:
         """Nothing: what runs in the pool is still waited for, and the worker lives until then."""

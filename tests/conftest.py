@@ -14,6 +14,7 @@ from pytest_django.fixtures import Settings
 from channels import registry
 from channels.testing import forget_gates
 from config.providers import channels_from_environment
+from notifier import health
 from preferences.models import Device, User
 from sandbox import credentials
 from tests import sandbox_process
@@ -21,10 +22,12 @@ from tests.sandbox_process import Sandbox
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """Tests that commit are cleaned up by TRUNCATE, of the history too."""
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute("ALTER TABLE preferences_change DISABLE TRIGGER keep_whole_history")
+    yield
+    health.close()  # a database that somebody uses cannot be dropped
 
 
 @pytest.fixture

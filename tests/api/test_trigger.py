@@ -10,6 +10,7 @@ from django.contrib.auth.models import Group
 from django.db import connection
 from pytest_django.fixtures import Settings
 
+from notifier import health
 from notifier.models import ApiKey, NotificationEvent
 from preferences.models import User
 from tests.api.conftest import Caller
@@ -332,8 +333,10 @@ def test_with_the_database_away_the_caller_is_told_when_to_come_back(
     with monkeypatch.context() as patch:
         patch.setitem(connection.settings_dict, "HOST", "127.0.0.1")
         patch.setitem(connection.settings_dict, "PORT", "1")
+        health.close()
         answer = api("POST", TRIGGER, shipped(ada))
         ready, live = api("GET", "/health/ready"), api("GET", "/health/live")
+        health.close()
 
     assert (answer.status, answer.code, answer.headers["Retry-After"]) == (503, "UNAVAILABLE", "5")
     assert (ready.status, ready.headers["Retry-After"], live.status) == (503, "5", 200)

@@ -116,3 +116,25 @@ def test_what_redis_told_before_it_went_is_kept(watched: redis.Redis) -> None:
 
 def test_a_child_does_not_share_its_parents_socket() -> None:
     assert liveness._client(os.getpid()) is not liveness._client(os.getppid())
+
+
+def test_signs_tell_who_lives_and_what_they_take(client: redis.Redis) -> None:
+    liveness.alive("a", ["events", "control"])
+    liveness.alive("b", ["email"])
+    liveness.alive("c")
+    _fall_silent(client, "b")
+    assert _signs().workers == {"a": frozenset({"events", "control"}), "c": frozenset()}
+    assert client.scard(liveness.KNOWN) == 3, "looking names no loss"
+
+
+def test_signs_tell_the_age_of_beats_last_tick(client: redis.Redis) -> None:
+    assert _signs().beat is None
+    liveness.ticked()
+    assert 0 <= (_signs().beat or 0) < 5
+    client.expire(liveness.TICK, liveness.TICK_TTL - 100)
+    assert 100 <= (_signs().beat or 0) < 105
+
+
+def _signs() -> liveness.Signs:
+    with liveness.client_with(1) as client:
+        return liveness.signs(client)
