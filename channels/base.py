@@ -90,6 +90,13 @@ class Inquiry:
     since: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The service knows us and lets us send. `but`: what an operator should know all the same; empty for nothing."""
+
+    but: str = ""
+
+
 #: What a provider knows of an Inquiry: the messages it took that may be the one, oldest first (none: surely not
 #: taken); a ChannelError when it could not answer now; None where it cannot be asked at all.
 Finding: TypeAlias = Sequence[Receipt] | ChannelError | None
@@ -113,6 +120,13 @@ class Provider:
     def ask(self, inquiries: Sequence[Inquiry]) -> list[Finding]:
         """What became of messages whose outcome is unknown; one finding an inquiry, in their order."""
         return [None for _ in inquiries]
+
+    def introduce(self) -> Welcome | ChannelError | None:
+        """Does the service know us, and may we send? Asked without sending anything; for an operator, not for the flow.
+
+        The ChannelError that a message would meet; None where the service cannot be asked.
+        """
+        return None
 
     def reply(self, request: Request) -> Reply | None:
         """What a call of POST /webhooks/{name} asks for, if anything. Raises ForgedRequestError.

@@ -87,6 +87,8 @@ def create_app(environment: Mapping[str, str]) -> ASGIApp:
             Route("/v1/projects/{project}/messages:send", fcm, methods=["POST"]),
             Route(f"{account}/Messages.json", twilio.listing, methods=["GET"]),
             Route(f"{account}/Messages/{{message}}.json", twilio.fetch),
+            Route(f"{account}.json", twilio.account),
+            Route("/v3/scopes", sendgrid.scopes),
             page("index"),
             page("shop"),
             *shop.ROUTES,

@@ -57,7 +57,7 @@ class Fcm(Provider):
 
     def read(self, call: Call) -> list[Message]:
         message = call.content.get("message") if isinstance(call.content, dict) else None
-        if not isinstance(message, dict):
+        if not isinstance(message, dict) or _is_dry_run(call.content):
             return []
         data = texts(message.get("data"))
         push = Message(
@@ -94,6 +94,13 @@ class Fcm(Provider):
 
     def reference(self) -> str:
         return f"projects/{credentials.FCM_PROJECT_ID}/messages/0:{random_bytes(16).hex()}"
+
+
+def _is_dry_run(call: Mapping[str, Any]) -> bool:
+    """Judged, answered, and delivered to nobody:
+    https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages/send, as known on 2026-11-25.
+    """
+    return call.get("validate_only") is True or call.get("validateOnly") is True
 
 
 def _error(status: int, message: str = "", code: str | None = None) -> JSONResponse:

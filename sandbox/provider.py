@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import orjson
 from starlette.datastructures import State
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -121,6 +121,15 @@ class Provider:
         self._answers[key] = answer
         if len(self._answers) > REMEMBERED_ANSWERS:
             self._answers.popitem(last=False)
+
+    async def asked(self, request: Request, answer: Callable[[], Response]) -> Response:
+        """The answer to a call that carries no message, or what the fault in force makes of it."""
+        fault = request.app.state.faults.strike(self.name, ())
+        if fault and fault.mode == "latency":
+            await request.app.state.store.pause(fault.latency)
+        elif fault:
+            return self.spoil(fault)
+        return answer()
 
     def spoil(self, fault: Fault) -> Response:
         """What the caller gets in place of an answer."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from sandbox import credentials
@@ -46,6 +47,9 @@ NO_SUBJECT = (
     "The subject is required. You can get around this requirement if you use a template with a subject defined "
     "or if every personalization has a subject defined."
 )
+READ_ONLY_KEY = f"{credentials.SENDGRID_API_KEY}.read-only"
+READ_SCOPES = ["alerts.read", "sender_verification_eligible", "2fa_required"]
+SCOPES = ["mail.send", *READ_SCOPES]
 EXPLANATIONS = {
     401: "The provided authorization grant is invalid, expired, or revoked",
     403: "access forbidden",
@@ -84,6 +88,20 @@ class SendGrid(Provider):
 
     def accept(self, messages: list[Message], reference: str) -> Response:  # noqa: ARG002
         return Response(status_code=202, headers={"X-Message-Id": reference})
+
+    async def scopes(self, request: Request) -> Response:
+        """GET /v3/scopes: what the key may do.
+
+        https://www.twilio.com/docs/sendgrid/api-reference/api-key-permissions, as known on 2026-11-25. A key that ends
+        in ".read-only" stands for one that may not send.
+        """
+        key = login(request.headers, "bearer")
+        found = {credentials.SENDGRID_API_KEY: SCOPES, READ_ONLY_KEY: READ_SCOPES}.get(key)
+
+        def answer() -> Response:
+            return JSONResponse({"scopes": found}) if found else _error(401, "authorization required")
+
+        return await self.asked(request, answer)
 
     def complain(self, status: int, code: str = "") -> Response:
         answer = _error(status, code or EXPLANATIONS.get(status, "error"))

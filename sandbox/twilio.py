@@ -127,6 +127,18 @@ class Twilio(Provider):
             return _error(400, 20001, {})
         return JSONResponse(_page(request, rows, page, size))
 
+    async def account(self, request: Request) -> Response:
+        """GET /2010-04-01/Accounts/{sid}.json: https://www.twilio.com/docs/iam/api/account, as known on 2026-11-25."""
+
+        def answer() -> Response:
+            try:
+                self._authenticate(request.path_params, request.headers)
+            except Refusal as refusal:
+                return refusal.answer
+            return JSONResponse(_account())
+
+        return await self.asked(request, answer)
+
     async def fetch(self, request: Request) -> Response:
         """GET Messages/{sid}.json."""
         try:
@@ -265,6 +277,24 @@ def _resource(message: Message) -> dict[str, Any]:
         "subresource_uris": {"media": f"{uri}/Media.json"},
         "tags": None,
         "to": message.to,
+        "uri": f"{uri}.json",
+    }
+
+
+def _account() -> dict[str, Any]:
+    """Our account as Twilio shows it, auth token and all."""
+    sid = credentials.TWILIO_ACCOUNT_SID
+    uri, date = f"/2010-04-01/Accounts/{sid}", _date(1_767_225_600)
+    return {
+        "auth_token": credentials.TWILIO_AUTH_TOKEN,
+        "date_created": date,
+        "date_updated": date,
+        "friendly_name": "Notifier's sandbox",
+        "owner_account_sid": sid,
+        "sid": sid,
+        "status": "active",
+        "subresource_uris": {"messages": f"{uri}/Messages.json"},
+        "type": "Full",
         "uri": f"{uri}.json",
     }
 

@@ -5,6 +5,7 @@ pyfcm's own notify() is never called: it sleeps and posts again within the call,
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.oauth2 import service_account
 from pyfcm.baseapi import BaseAPI
 
-from channels.base import Message, Outcome
+from channels.base import Message, Outcome, Welcome
 from channels.errors import (
     ChannelError,
     CredentialsRejected,
@@ -29,6 +30,7 @@ from channels.errors import (
 from channels.providers import http, options
 from channels.providers.http_provider import HttpProvider
 
+DRY_RUN_TOPIC = "notifier-dry-run"  # nobody subscribes to it, and nothing goes to it
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 
 # https://firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode, as known on 2026-11-24. UNSPECIFIED_ERROR, and an
@@ -91,6 +93,20 @@ class FcmProvider(HttpProvider):
         except ChannelError as error:
             return [error for _ in messages]
         return super().send(messages)
+
+    def introduce(self) -> Welcome | ChannelError | None:
+        """By an access token and a dry run, which FCM judges as a message and does not deliver.
+
+        https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages/send, `validate_only`, as known on
+        2026-11-25.
+        """
+        try:
+            headers = {"Authorization": f"Bearer {self._token()}", "Content-Type": "application/json"}
+        except ChannelError as error:
+            return error
+        body = json.dumps({"validate_only": True, "message": {"topic": DRY_RUN_TOPIC}}).encode()
+        found = self.understand(http.post(http.Request(self._url, headers, body, timeout=self.timeout)), self.receipt)
+        return found if isinstance(found, ChannelError) else Welcome()
 
     def build(self, message: Message) -> http.Request:
         # should a message go out twice, the second replaces the first on the device

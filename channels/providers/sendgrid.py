@@ -17,7 +17,7 @@ import orjson
 from sendgrid.helpers.mail import Category, Content, From, Mail, ReplyTo
 from sendgrid.helpers.mail.validators import ValidateApiKey
 
-from channels.base import HAND_OVER, Message, Outcome
+from channels.base import HAND_OVER, Message, Outcome, Welcome
 from channels.errors import ChannelError, CredentialsRejected, InvalidRecipient, PermanentError, ProviderUnavailable
 from channels.providers import http, options
 from channels.providers.http_provider import Call, HttpProvider
@@ -99,6 +99,20 @@ class SendGridProvider(HttpProvider):
             "Content-Type": "application/json",
             "Accept": "application/json",
         }
+
+    def introduce(self) -> Welcome | ChannelError | None:
+        """By the scopes of the key, of which "mail.send" is ours.
+
+        https://www.twilio.com/docs/sendgrid/api-reference/api-key-permissions, "Retrieve a list of scopes for which
+        this user has access", as known on 2026-11-25. It says nothing of the sender, which needs a scope of its own.
+        """
+        request = http.Request(f"{self.base_url}/v3/scopes", self._headers, method="GET", timeout=self.timeout)
+        found = self.understand(http.post(request), lambda response: response.json().get("scopes"))
+        if isinstance(found, ChannelError):
+            return found
+        if "mail.send" not in found:
+            return CredentialsRejected("the key lacks the scope mail.send", provider=self.name)
+        return Welcome()
 
     def send(self, messages: Sequence[Message]) -> list[Outcome]:
         """As HttpProvider, with shared calls. One that is refused for good says only that a mail in it is to blame:

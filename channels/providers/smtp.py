@@ -8,14 +8,14 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from email.utils import parseaddr
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMultiAlternatives
 from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
 
-from channels.base import Message, Outcome, Provider, Receipt
+from channels.base import Message, Outcome, Provider, Receipt, Welcome
 from channels.errors import (
     ChannelError,
     CredentialsRejected,
@@ -27,6 +27,8 @@ from channels.errors import (
 )
 from channels.providers import http, options
 from channels.providers.unsubscribe import one_click
+
+_T = TypeVar("_T")
 
 _TRANSIENT = 400  # RFC 5321, section 4.2.1: 4xx may be tried again, 5xx is for good
 _PERMANENT = 500
@@ -80,6 +82,16 @@ class DjangoEmailProvider(Provider):
             return self._backend(fail_silently=False, **self._options)
         except (TypeError, ValueError, ImproperlyConfigured) as error:
             raise options.wrong(self.name, "backend_options", f"do not suit the backend: {error}") from None
+
+    def introduce(self) -> Welcome | ChannelError | None:
+        """By connecting, and logging in where there is a login; then it hangs up."""
+        connection = self._connection()
+        try:
+            failure = self._open(connection)
+            return self._stamped(failure) if failure else Welcome()
+        finally:
+            with suppress(smtplib.SMTPException, OSError):
+                connection.close()
 
     def send(self, messages: Sequence[Message]) -> list[Outcome]:
         """Mails go one after the other. When the time is up, those that remain are to come again."""
@@ -146,7 +158,7 @@ class DjangoEmailProvider(Provider):
         mail.attach_alternative(message.parts["html"], "text/html")
         return mail
 
-    def _stamped(self, outcome: Outcome) -> Outcome:
+    def _stamped(self, outcome: _T) -> _T:
         if isinstance(outcome, ChannelError):
             outcome.provider = self.name
         return outcome

@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped] # the SDK is
 from twilio.rest import Client  # type: ignore[import-untyped]
 
-from channels.base import Finding, Inquiry, Message, Receipt
+from channels.base import Finding, Inquiry, Message, Receipt, Welcome
 from channels.errors import (
     ChannelError,
     CredentialsRejected,
@@ -118,7 +118,8 @@ class TwilioProvider(HttpProvider):
         self._sender_id = sender
         self._validator = RequestValidator(auth_token)
         self._public_url = options.url(self.name, "public_url", public_url) if public_url else ""
-        self._messages = Client(account_sid, auth_token, http_client=_Draft()).messages
+        client = Client(account_sid, auth_token, http_client=_Draft())
+        self._messages, self._account = client.messages, client.api.accounts(account_sid)
         blank = {"to": "", "body": "", "messaging_service_sid" if sender.startswith("MG") else "from_": sender}
         creation = self._draft("create", **blank, **({"status_callback": ""} if self._public_url else {}))
         self._form: Mapping[str, str] = creation["data"]
@@ -146,10 +147,23 @@ class TwilioProvider(HttpProvider):
             return Reply(address, Wish.STOP)
         return Reply(address, Wish.START) if said in START_WORDS else None
 
-    def _draft(self, method: str, **arguments: Any) -> dict[str, Any]:
-        """The call that a method of the SDK's messages would make."""
+    def introduce(self) -> Welcome | ChannelError | None:
+        """By our account, which must be active. Its answer holds the auth token, of which nothing is kept.
+
+        https://www.twilio.com/docs/iam/api/account, "Fetch an Account resource", as known on 2026-11-25.
+        """
+        request = self._request(**self._draft("fetch", of=self._account))
+        found = self.understand(http.post(request), lambda response: _Account.read(response.json()))
+        if isinstance(found, ChannelError):
+            return found
+        if found.status != "active":
+            return CredentialsRejected(f"the account is {found.status}", provider=self.name)
+        return Welcome("a trial account reaches verified numbers only" if found.kind == "Trial" else "")
+
+    def _draft(self, method: str, *, of: Any = None, **arguments: Any) -> dict[str, Any]:
+        """The call that a method of the SDK's messages, or of another resource, would make."""
         try:
-            getattr(self._messages, method)(**arguments)
+            getattr(of or self._messages, method)(**arguments)
         except _BuiltError as built:
             return built.call
         raise TypeError("the SDK built no request")
@@ -254,6 +268,18 @@ class TwilioProvider(HttpProvider):
             and self._sender_id in taken.senders
             and taken.created >= inquiry.since - CLOCK_ALLOWANCE
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """`status`: active, suspended or closed; `kind`: Trial or Full."""
+
+    status: str
+    kind: str
+
+    @classmethod
+    def read(cls, body: Mapping[str, Any]) -> _Account | None:
+        return cls(str(body["status"]), str(body.get("type", ""))) if body.get("status") else None
 
 
 @dataclass(frozen=True, slots=True)
