@@ -156,6 +156,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024  # a bulk trigger; one event is he
 # --- servers ---------------------------------------------------------------------------------------------------
 _database, REDIS_URL = servers(debug=DEBUG, data_dir=DATA_DIR)
 _pool = number("NOTIFIER_DATABASE_POOL", 0)  # connections that the threads of a web process share (config/asgi.py)
+WEB_DATABASE_POOL = _pool or 20  # config/asgi.py's, for who looks at a web process from elsewhere
 POSTGRES_SETTINGS = (
     # a statement that hangs must end before the leases that it works under
     "statement_timeout=15000",
