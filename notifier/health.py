@@ -26,7 +26,7 @@ from notifier.probe import Probe
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 0.5  # seconds for the database, and again for Redis, whose absence takes no web process out of service
+PATIENCE = 0.8  # seconds for the database: a busy machine is not to count as a sick one
 REDIS_PATIENCE = 0.3  # seconds for a connection, and again for an answer
 BEAT_IS_LATE = 15.0  # seconds since its last tick; it ticks each second, and a restart takes some
 CONNECTION_GOES = 3_000  # milliseconds until a connection is given up whose other end takes nothing any more
@@ -58,9 +58,9 @@ def essentials() -> dict[str, Check]:
 
 
 def others() -> dict[str, Check]:
-    """What sending needs besides: `redis`, `beat` and `workers`; known within PATIENCE."""
+    """What sending needs besides: `redis`, `beat` and `workers`; known within twice REDIS_PATIENCE."""
     try:
-        signs = _redis.ask().result(PATIENCE)
+        signs = _redis.ask().result(2 * REDIS_PATIENCE)
     except (redis.RedisError, FutureTimeoutError, OSError) as error:
         log.warning("Redis is away: %s", type(error).__name__)
         unknown = Check(PROBLEM, {"message": "Not known while Redis is away."})

@@ -56,7 +56,7 @@ def visibility() -> Iterator[Finding]:
 
 def secrets() -> Iterator[Finding]:
     """SECRET_KEY signs sessions, links and customers' tokens; the address key makes fingerprints."""
-    keys = {"SECRET_KEY": settings.SECRET_KEY}
+    keys = {"SECRET_KEY": str(settings.SECRET_KEY)}
     keys |= {f"SECRET_KEY_FALLBACKS[{i}]": str(key) for i, key in enumerate(settings.SECRET_KEY_FALLBACKS)}
     weak = [name for name, key in keys.items() if is_weak(key)]
     if weak:
