@@ -3,18 +3,26 @@
 from datetime import timedelta
 from typing import Any
 
+from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 
-def _page(title: str, icon: str, app: str, model: str) -> dict[str, Any]:
-    """A list in the sidebar, of whoever may see it."""
+def _page(title: str, icon: str, app: str, model: str, page: str = "changelist") -> dict[str, Any]:
+    """A list in the sidebar, or another page, of whoever may see the model."""
     return {
         "title": title,
         "icon": icon,
-        "link": reverse_lazy(f"admin:{app}_{model}_changelist"),
+        "link": reverse_lazy(f"admin:{app}_{model}_{page}"),
         "permission": lambda request: request.user.has_perm(f"{app}.view_{model}"),
     }
+
+
+def _shows_events(request: HttpRequest) -> bool:
+    """The page that explains has an address below theirs, and an entry of its own."""
+    match = request.resolver_match
+    name = (match and match.url_name) or ""
+    return name.startswith("notifier_notificationevent_") and not name.endswith("_explain")
 
 
 UNFOLD = {
@@ -31,7 +39,8 @@ UNFOLD = {
             {
                 "title": "Notifications",
                 "items": [
-                    _page("Events", "notifications", "notifier", "notificationevent"),
+                    _page("Events", "notifications", "notifier", "notificationevent") | {"active": _shows_events},
+                    _page("Explain", "contact_support", "notifier", "notificationevent", "explain"),
                     _page("Dead letters", "report", "notifier", "deadletter"),
                     _page("Providers", "sensors", "notifier_channels", "breakerchange"),
                     _page("Inbox", "inbox", "notifier_channels", "inboxmessage"),

@@ -17,7 +17,7 @@ from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -26,6 +26,7 @@ from unfold.decorators import action, display
 from channels.models import InboxMessage
 from notifier import borders, tasks
 from notifier.catalogue import event_types
+from notifier.explain_page import explain_page
 from notifier.models import ApiKey, Attempt, DeadLetter, Delivery, NotificationEvent
 from notifier.querysets.dead_letters import Filter
 from notifier.replay import EXPLAINED, replay
@@ -89,6 +90,10 @@ class EventAdmin(ReadOnlyAdmin):
             {"classes": ("collapse",), "fields": ("metadata", "recipient", ("round", "due_at", "lease_until"))},
         ),
     )
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(lambda request: explain_page(request, self.admin_site))
+        return [path("explain/", view, name="notifier_notificationevent_explain"), *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[NotificationEvent]:
         return super().get_queryset(request).prefetch_related("deliveries")  # type: ignore[no-any-return]

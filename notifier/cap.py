@@ -45,6 +45,19 @@ def over(places: Sequence[str]) -> frozenset[int]:
     return frozenset(beyond)
 
 
+def full(places: Sequence[str]) -> frozenset[int]:
+    """The indexes of those for which there is no room today; counts nothing."""
+    if not places or not settings.DAILY_CAP:
+        return frozenset()
+    fields = [part for one in places for part in ("GET", "u16", _counter(one))]
+    counts: list[int] = quick_redis.ask(
+        # its own helper knows no look without a write
+        lambda client: client.execute_command("BITFIELD_RO", _key(), *fields),  # type: ignore[no-untyped-call] # redis-py
+        list,
+    )
+    return frozenset(index for index, count in enumerate(counts) if count >= settings.DAILY_CAP)
+
+
 def wait(now: datetime) -> float:
     """Seconds from `now` after which asking again pays."""
     tomorrow = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
@@ -52,11 +65,19 @@ def wait(now: datetime) -> float:
 
 
 def _count(client: redis.Redis, places: Sequence[str], number: int) -> list[int]:
-    key = f"notifier:cap:{datetime.now(UTC).date().isoformat()}"
-    fields = [part for one in places for part in ("INCRBY", "u16", f"#{zlib.crc32(one.encode()) % COUNTERS}", number)]
+    key = _key()
+    fields = [part for one in places for part in ("INCRBY", "u16", _counter(one), number)]
     with client.pipeline(transaction=False) as pipeline:
         # its own helper takes one field after the other
         pipeline.execute_command("BITFIELD", key, "OVERFLOW", "SAT", *fields)  # type: ignore[no-untyped-call] # redis-py
         pipeline.expire(key, KEPT)
         counts: list[int] = pipeline.execute()[0]
     return counts
+
+
+def _key() -> str:
+    return f"notifier:cap:{datetime.now(UTC).date().isoformat()}"
+
+
+def _counter(place: str) -> str:
+    return f"#{zlib.crc32(place.encode()) % COUNTERS}"

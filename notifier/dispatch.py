@@ -15,11 +15,11 @@ from django.db import InterfaceError, OperationalError, transaction
 
 from channels import registry
 from notifier import backoff, cap
-from notifier.catalogue import Audience, Priority, event_types
+from notifier.catalogue import Priority, event_types
 from notifier.failpoints import hit
 from notifier.models import DeadLetter, Delivery, NotificationEvent
 from notifier.operations import tell_operations
-from notifier.plan import Planned, held, plan, quiet_for
+from notifier.plan import Planned, capped, counted, plan_now
 from notifier.querysets.deliveries import Postponed, Ready
 from notifier.querysets.events import DueEvent
 from notifier.states import EventStatus, HoldReason
@@ -126,40 +126,34 @@ def _capped(
     fresh: Sequence[tuple[DueEvent, list[Planned]]], kinds: Mapping[str, str], disturbing: Collection[str]
 ) -> list[tuple[DueEvent, list[Planned]]]:
     """The same, where what is over its recipient's daily cap is held; operations are told."""
-    counted = [
-        (index, delivery.channel, cap.place(event.recipient, delivery.channel, kinds[delivery.channel]))
+    counting = [
+        (index, channel, cap.place(event.recipient, channel, kinds[channel]))
         for index, (event, planned) in enumerate(fresh)
-        if event_types()[event.event_type].audience is not Audience.STAFF
-        for delivery in planned
-        if delivery.channel in disturbing and not delivery.skip_reason
+        for channel in counted(event_types()[event.event_type], planned, disturbing)
     ]
-    capped: dict[int, list[str]] = defaultdict(list)
-    for at in cap.over([place for _, _, place in counted]):
-        index, channel, _ = counted[at]
-        capped[index].append(channel)
+    over: dict[int, list[str]] = defaultdict(list)
+    for at in cap.over([place for _, _, place in counting]):
+        index, channel, _ = counting[at]
+        over[index].append(channel)
     result = list(fresh)
-    for index, channels in capped.items():
+    for index, channels in over.items():
         event, planned = fresh[index]
-        due_in = min(cap.wait(event.now), event.seconds_to_live)
-        result[index] = (event, held(planned, channels, due_in, HoldReason.CAP))
-    if capped:
-        _tell_of_cap([(fresh[index][0], channels) for index, channels in capped.items()])
+        result[index] = (event, capped(planned, channels, event.now, event.seconds_to_live))
+    if over:
+        _tell_of_cap([(fresh[index][0], channels) for index, channels in over.items()])
     return result
 
 
-def _tell_of_cap(capped: Sequence[tuple[DueEvent, list[str]]]) -> None:
+def _tell_of_cap(over: Sequence[tuple[DueEvent, list[str]]]) -> None:
     """Once an hour for each channel."""
-    hour = capped[0][0].now.strftime("%Y-%m-%dT%H")
-    for channel, count in Counter(channel for _, channels in capped for channel in channels).items():
+    hour = over[0][0].now.strftime("%Y-%m-%dT%H")
+    for channel, count in Counter(channel for _, channels in over for channel in channels).items():
         tell_operations(channel, HoldReason.CAP, hour, count=count)
 
 
 def _planned(event: DueEvent, kinds: Mapping[str, str], disturbing: Collection[str]) -> list[Planned]:
-    event_type = event_types()[event.event_type]
-    planned = plan(event_type, event.recipient, kinds)
-    if quiet := quiet_for(event_type, event.recipient, event.now):
-        return held(planned, disturbing, min(quiet, event.seconds_to_live))
-    return planned
+    event_type, live = event_types()[event.event_type], event.seconds_to_live
+    return plan_now(event_type, event.recipient, kinds, disturbing, now=event.now, seconds_to_live=live)
 
 
 def _plan_each(events: Sequence[DueEvent]) -> tuple[list[Ready], set[UUID]]:

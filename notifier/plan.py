@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 
+from notifier import cap
 from notifier.borders import refusal
-from notifier.catalogue import EventType, Priority
+from notifier.catalogue import Audience, EventType, Priority
 from notifier.states import DeliveryStatus, HoldReason, SkipReason
 from preferences.resolve import Recipient
 
@@ -53,6 +54,36 @@ def plan(event_type: EventType, recipient: Recipient, address_kinds: Mapping[str
             detail = f"stands in for {skipped.channel}: {skipped.skip_reason.value}"
             return [*planned, Planned(stand_in, fallback_of=skipped.channel, detail=detail)]
     return planned
+
+
+def plan_now(
+    event_type: EventType,
+    recipient: Recipient,
+    address_kinds: Mapping[str, str],
+    disturbing: Collection[str],
+    *,
+    now: datetime,
+    seconds_to_live: float,
+) -> list[Planned]:
+    """The same as of `now`: what would disturb the recipient's quiet hours, by these channels, is held."""
+    planned = plan(event_type, recipient, address_kinds)
+    if quiet := quiet_for(event_type, recipient, now):
+        return held(planned, disturbing, min(quiet, seconds_to_live))
+    return planned
+
+
+def counted(event_type: EventType, planned: Sequence[Planned], disturbing: Collection[str]) -> list[str]:
+    """The channels of these that count against their recipient's daily cap."""
+    if event_type.audience is Audience.STAFF:
+        return []
+    return [delivery.channel for delivery in planned if delivery.channel in disturbing and not delivery.skip_reason]
+
+
+def capped(
+    planned: Sequence[Planned], channels: Collection[str], now: datetime, seconds_to_live: float
+) -> list[Planned]:
+    """The same, where what would go by these channels is over the cap, and held."""
+    return held(planned, channels, min(cap.wait(now), seconds_to_live), HoldReason.CAP)
 
 
 @cache

@@ -54,6 +54,25 @@ def record_many(triggers: Sequence[Trigger], source: str) -> list[list[Recorded]
     return [some if isinstance(some, TriggerError) else _recorded(some, seen) for some in rows]
 
 
+def foreseen(trigger: Trigger, source: str) -> list[tuple[NewEvent, Recorded]]:
+    """The rows that `record` would write, each with its answer; nothing is written, and nobody waits.
+
+    Raises UnknownUser or KeyConflict.
+    """
+    (rows,) = _rows_of([trigger], resolve.existing([trigger.user_id] if trigger.user_id else []))
+    if isinstance(rows, TriggerError):
+        raise rows
+    stored = _stored(source, [row.idempotency_key for row in rows if row.idempotency_key])
+    fresh = [row for row in rows if row.idempotency_key not in stored]
+    likenesses = {row.id: found for row in fresh if (found := _likeness(row))}
+    first = NotificationEvent.objects.alike(set(likenesses.values())) if likenesses else {}
+    alike = {row_id: first[likeness] for row_id, likeness in likenesses.items() if likeness in first}
+    answers = _recorded(rows, _Seen({row.id for row in fresh}, stored, alike))
+    if isinstance(answers, TriggerError):
+        raise answers
+    return list(zip(rows, answers, strict=True))
+
+
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """What became of rows: the ids that are new; by key, events that came before; by id, those that say the same."""

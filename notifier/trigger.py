@@ -113,13 +113,13 @@ def parse(
         raise InvalidTrigger("Unknown field.", dict.fromkeys(unknown, "Unknown field."))
     event_type = _event_type(body.get("eventType"))
     user_id, recipient = _addressee(event_type, body)
+    given, own = _key(idempotency_key), _key(body.get("idempotencyKey"))
     return Trigger(
         event_type=event_type,
         metadata=_metadata(event_type, body.get("metadata", {})),
         user_id=user_id,
         recipient=recipient,
-        idempotency_key=_key(body.get("idempotencyKey") if idempotency_key is None else idempotency_key)
-        or fallback_key,
+        idempotency_key=(own if given is None else given) or fallback_key,
         origin=origin,
         age=age,
     )

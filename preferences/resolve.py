@@ -60,6 +60,13 @@ class Recipient(NamedTuple):
         wide = [self.choices[key] for key in ((event_type, ""), ("", channel)) if key in self.choices]
         return all(wide) if wide else self.choices.get(("", ""), True)
 
+    def turned_off_by(self, event_type: str, channel: str) -> tuple[str, str] | None:
+        """The choice (type, channel; "" = all) because of which `allows` says no; None where it says yes."""
+        if self.allows(event_type, channel):
+            return None
+        keys = ((event_type, channel), (event_type, ""), ("", channel), ("", ""))
+        return next(key for key in keys if self.choices.get(key) is False)
+
 
 #: stands where a person was erased meanwhile: reachable nowhere
 NOBODY = Recipient(user_id=None, locale="en", time_zone="UTC", addresses={})

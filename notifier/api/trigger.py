@@ -34,6 +34,12 @@ ORDER_SHIPPED = {
     "metadata": {"orderId": "ORD123", "trackingUrl": "https://track.example/SHP-77120"},
 }
 EVENT_ID = "01931f6e-7d3a-7000-8000-0000000000e1"
+KEY_HEADER = OpenApiParameter(
+    "Idempotency-Key",
+    {"type": "string", "minLength": 1, "maxLength": 255},
+    OpenApiParameter.HEADER,
+    description="once per source",
+)
 
 
 def _text(**options: Any) -> Text:
@@ -94,14 +100,7 @@ class TriggerView(APIView):
         tags=["Triggers"],
         summary="Tell that something happened",
         request=TriggerBody,
-        parameters=[
-            OpenApiParameter(
-                "Idempotency-Key",
-                {"type": "string", "minLength": 1, "maxLength": 255},
-                OpenApiParameter.HEADER,
-                description="once per source",
-            )
-        ],
+        parameters=[KEY_HEADER],
         responses={202: TriggerAnswer, 200: TriggerAnswer, **errors(400, 404, 409, 413)},
         examples=[
             example("A customer's order", ORDER_SHIPPED),
@@ -124,7 +123,7 @@ class TriggerView(APIView):
         try:
             recorded = record(trigger, caller.source)
         except TriggerError as error:
-            raise _refusal(error) from error
+            raise refusal(error) from error
         tasks.ring()
         new = not recorded or any(event.created for event in recorded)
         return Response(_answer(trigger, recorded), status.HTTP_202_ACCEPTED if new else status.HTTP_200_OK)
@@ -227,7 +226,8 @@ _STATUSES: dict[type[TriggerError], int] = {
 }
 
 
-def _refusal(error: TriggerError) -> ApiError:
+def refusal(error: TriggerError) -> ApiError:
+    """The answer to a trigger that cannot be recorded."""
     http_status = _STATUSES.get(type(error), status.HTTP_400_BAD_REQUEST)  # too large was found by the bytes before
     return ApiError(http_status, error.code, str(error), error.fields)
 
@@ -255,7 +255,7 @@ def _parsed(
             check_size(body)
         trigger = parse(body, idempotency_key=key, origin=came_from)
     except TriggerError as error:
-        return _refusal(error)
+        return refusal(error)
     return _forbidden(caller, trigger) or trigger
 
 
@@ -264,6 +264,6 @@ def _result(trigger: Trigger | ApiError, outcomes: Any) -> dict[str, Any]:
         return {"status": "REFUSED", "error": trigger.body}
     outcome: list[Recorded] | TriggerError = next(outcomes)
     if isinstance(outcome, TriggerError):
-        return {"status": "REFUSED", "error": _refusal(outcome).body}
+        return {"status": "REFUSED", "error": refusal(outcome).body}
     new = not outcome or any(event.created for event in outcome)
     return {"status": outcome[0].status if outcome else "QUEUED", "new": new, **_answer(trigger, outcome)}

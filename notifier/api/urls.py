@@ -3,12 +3,24 @@
 from django.urls import path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from notifier.api import dead_letters, events, health, inbox, preferences, reconcile, suppressions, trigger, users
+from notifier.api import (
+    dead_letters,
+    events,
+    explain,
+    health,
+    inbox,
+    preferences,
+    reconcile,
+    suppressions,
+    trigger,
+    users,
+)
 from notifier.metrics import metrics
 
 urlpatterns = [
     path("notifications/trigger", trigger.TriggerView.as_view()),
     path("notifications/trigger/bulk", trigger.BulkTriggerView.as_view()),
+    path("notifications/explain", explain.ExplainView.as_view()),
     path("notifications/reconcile", reconcile.ReconcileView.as_view()),
     path("notifications/reconcile/record", reconcile.RecordView.as_view()),
     path("notifications/events", events.EventsView.as_view()),

@@ -41,11 +41,3 @@ def _told(request: HttpRequest, page: str, status: int) -> HttpResponseBase:
     """A page of nobody's, in the browser's language."""
     with translation.override(language_of(translation.get_language_from_request(request))):
         return framed(render(request, f"notifier/pages/{page}.html", {"shop": settings.SHOP}, status=status))
-
-
-def masked(address: str) -> str:
-    """Enough to know one's own address by: a•••@shop.example, +49•••78. Empty for none."""
-    if not address:
-        return ""
-    name, at, domain = address.rpartition("@")
-    return f"{name[:1]}•••{at}{domain}" if at else f"{address[:3]}•••{address[-2:]}"

@@ -30,8 +30,9 @@ from notifier.catalogue import event_types
 from notifier.links import read_preferences
 from notifier.models import Delivery
 from notifier.pages.choices import Changes, changes, channel_switches, topics
-from notifier.pages.frame import dead_link, framed, language_of, masked, too_many
+from notifier.pages.frame import dead_link, framed, language_of, too_many
 from preferences import people, resolve
+from preferences.addresses import masked
 from preferences.models import User
 from preferences.tokens import TokenError
 

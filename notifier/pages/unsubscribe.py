@@ -24,8 +24,9 @@ from notifier.callers import name_customer
 from notifier.catalogue import EventType, event_types
 from notifier.links import Subject, preferences_url, read_unsubscribe
 from notifier.models import Delivery
-from notifier.pages.frame import dead_link, framed, language_of, masked, too_many
+from notifier.pages.frame import dead_link, framed, language_of, too_many
 from preferences import people, resolve
+from preferences.addresses import masked
 from preferences.models import User
 from preferences.tokens import TokenError
 

@@ -13,7 +13,7 @@ from django.db import connection, models
 from uuid_utils import uuid7
 
 from notifier.plan import Planned
-from notifier.querysets.sql import execute
+from notifier.querysets.sql import execute, overtaken_by_sql
 from preferences.resolve import Recipient, glance_sql, people
 
 if TYPE_CHECKING:
@@ -380,15 +380,13 @@ WHERE event_id = ANY(%s) AND status IN ('QUEUED', 'RETRYING') AND due_at <= stat
 ORDER BY id
 """  # noqa: S608 - names of columns
 
-# "later.order_id <> ''" is what lets the planner use event_order: it does not infer it from the join
 _CLAIM = f"""
 WITH locked AS MATERIALIZED (
     SELECT delivery.id, delivery.event_id, event.round, delivery.channel, delivery.attempt, delivery.tries,
            delivery.unknown_since, delivery.forced, delivery.hold_reason, delivery.first_due_at,
            event.event_type, event.order_id, event.metadata, event.recorded_at, event.expires_at, event.user_id,
-           (SELECT later.event_type || ' ' || later.id FROM notifier_notificationevent AS later
-            WHERE NOT delivery.forced AND later.order_id <> '' AND later.order_id = event.order_id
-              AND later.recipient_key = event.recipient_key AND later.stage >= limits.stage LIMIT 1) AS overtaken_by,
+           CASE WHEN NOT delivery.forced
+                THEN {overtaken_by_sql("event.order_id", "event.recipient_key", "limits.stage")} END AS overtaken_by,
            {glance_sql("event.user_id", "event.recipient", "%(whole)s")} AS person
     FROM notifier_delivery AS delivery
     JOIN notifier_notificationevent AS event ON event.id = delivery.event_id

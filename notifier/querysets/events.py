@@ -13,7 +13,7 @@ import orjson
 from django.db import connection, models
 from django.db.models.expressions import RawSQL
 
-from notifier.querysets.sql import execute
+from notifier.querysets.sql import execute, overtaken_by_sql
 from preferences.resolve import Recipient, glance_sql, people
 
 if TYPE_CHECKING:
@@ -281,16 +281,28 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
             cursor.execute(_DELETE_SETTLED, {"before": before, "after": after, "below": below, "limit": limit})
             return [row[0] for row in cursor.fetchall()]
 
-    def lock_alike(self, likenesses: Iterable[Likeness]) -> dict[Likeness, tuple[UUID, str]]:
-        """The first event (id, status) of each likeness, if there is one; who asks for the same waits for our end.
+    def overtaken_by(self, order_id: str, recipient_key: str, stage: int) -> str:
+        """ "TYPE id" of what overtakes a message for this order and recipient, as the claim finds it; else empty."""
+        with connection.cursor() as cursor:
+            cursor.execute(_OVERTAKEN_BY, [order_id, recipient_key, stage])
+            return cursor.fetchone()[0] or ""
 
-        For a transaction. The look is a statement of its own, so that it sees what was waited for. Walks event_order.
+    def lock_alike(self, likenesses: Iterable[Likeness]) -> dict[Likeness, tuple[UUID, str]]:
+        """What `alike` finds; who asks for the same waits for our end.
+
+        For a transaction. The look is a statement of its own, so that it sees what was waited for.
         """
         wanted = list(likenesses)
         with connection.cursor() as cursor:
             # in one order: two calls wait for each other, and never in a circle
             locks = sorted({likeness.lock for likeness in wanted})
             cursor.execute("SELECT pg_advisory_xact_lock(lock) FROM unnest(%s::bigint[]) AS alike(lock)", [locks])
+        return self.alike(wanted)
+
+    def alike(self, likenesses: Iterable[Likeness]) -> dict[Likeness, tuple[UUID, str]]:
+        """The first event (id, status) of each likeness, if there is one. Walks event_order."""
+        wanted = list(likenesses)
+        with connection.cursor() as cursor:
             cursor.execute(
                 _ALIKE,
                 [
@@ -452,6 +464,8 @@ CROSS JOIN LATERAL (
       AND event.recorded_at > statement_timestamp() - wanted.within * interval '1 second'
     ORDER BY event.recorded_at LIMIT 1) AS first
 """
+
+_OVERTAKEN_BY = "SELECT " + overtaken_by_sql("%s", "%s", "%s")
 
 _CONCLUDE_SENT = """
 WITH sent AS (

@@ -27,6 +27,7 @@ VICTIM = UUID(int=7)  # whose things others try to reach
 API: Mapping[str, Mapping[str, str]] = {
     "notifications/trigger": {"POST": "trigger"},
     "notifications/trigger/bulk": {"POST": "trigger"},
+    "notifications/explain": {"POST": "read"},
     "notifications/reconcile": {"POST": "read"},
     "notifications/reconcile/record": {"POST": "trigger"},
     "notifications/events": {"GET": "read"},
@@ -98,6 +99,7 @@ ADMIN_PAGES: Mapping[str, int] = {
     "view_on_site": 404,
     "app_list": 404,
     "preferences_change_export": 403,
+    "notifier_notificationevent_explain": 403,
     "auth_user_password_change": 403,
     "": 404,  # whatever else; and the old addresses of objects, which lead to their pages
 }
