@@ -63,6 +63,7 @@ class KafkaTopic:
         self.environment: Mapping[str, str] = {
             "KAFKA_BOOTSTRAP_SERVERS": servers,
             "KAFKA_TOPIC": self.topic,
+            "KAFKA_GROUP": self.topic,  # of the test's own: tansu may keep a group waiting for who was killed in it
             "KAFKA_OPTIONS": "session.timeout.ms=6000;heartbeat.interval.ms=500",
         }
         self._producer = Producer({"bootstrap.servers": servers})
