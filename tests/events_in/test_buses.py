@@ -108,8 +108,9 @@ def test_a_kill_loses_and_doubles_nothing(broker: Broker, start: Start, tmp_path
         wait_until_stored(broker.messages)
         broker.publish([placed("AFTER")])
         wait_until_stored(broker.messages + 1)
-        repeated = following.metric("notifier_bus_events_total", outcome="repeated")
-        assert (repeated > 0) == (point == "bus.stored")
+        if point == "bus.stored":  # where a broker hides what is in hand, these come last
+            repeated = partial(following.metric, "notifier_bus_events_total", outcome="repeated")
+            wait_for(repeated, "what was stored and not committed comes again", 60)
     assert_all_is_stored_once(orders | {"AFTER"}, poison)
 
 
