@@ -62,7 +62,7 @@ def where(change: Change) -> SafeString:
 
 def _list(lines: Iterable[str]) -> SafeString:
     items = format_html_join("", "<li>{}</li>", ([line] for line in lines))
-    return format_html('<ul class="cell-lines">{}</ul>', items) if items else SafeString(NOTHING)
+    return format_html('<ul class="cell-lines">{}</ul>', items) if items else format_html("{}", NOTHING)
 
 
 def about(change: Change) -> SafeString:
@@ -77,7 +77,7 @@ def about(change: Change) -> SafeString:
         name = str(change.person_id or "")
         address = f"{reverse('admin:preferences_change_changelist')}?q={name}" if name else ""
     if not address:
-        return SafeString(NOTHING)
+        return format_html("{}", NOTHING)
     style = "overflow-wrap: anywhere"
     return format_html(
         '<a class="text-primary-600 dark:text-primary-500" style="{}" href="{}">{}</a>', style, address, name

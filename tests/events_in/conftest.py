@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from tests.events_in.moto_sqs import SqsQueue, fifo_queue, moto
 from tests.events_in.pubsub_emulator import PubSubTopic, emulator, jar
 from tests.events_in.rabbitmq import RABBITMQ, AmqpQueue, rabbitmq
 from tests.ports import free_port
+from tests.servers import DATA_DIRS
 
 BROKERS = ("kafka-tansu", "kafka-mock", "sqs", "amqp", "pubsub")
 QUICK = ("kafka-mock", "sqs", "amqp", "pubsub")
@@ -99,10 +101,10 @@ def ordered_broker(request: pytest.FixtureRequest) -> Broker:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres() -> Iterator[Postgres]:
     """With our tables, for a test that takes it away."""
-    folder = tmp_path_factory.mktemp("postgres")
-    (folder / "logs").mkdir()
+    folder = DATA_DIRS / f"bus-{secrets.token_hex(4)}"  # pytest's own folders are closed to the server's user
+    (folder / "logs").mkdir(parents=True)
     server = Postgres(folder, secrets.token_hex(4), fast=True)
     server.start()
     server.wait()
@@ -111,6 +113,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     subprocess.run(migrate, env=environment, cwd=processes.ROOT, check=True)
     yield server
     server.child.end()
+    shutil.rmtree(folder)
 
 
 Start = Callable[..., AbstractContextManager[Consuming]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,20 +22,23 @@ from tests import processes
 from tests.chaos.servers import Postgres, Valkey
 from tests.integration.started import started
 from tests.ports import free_port
+from tests.servers import DATA_DIRS
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.processes]
 LONGEST = 1.5  # seconds, on a busy machine
 
 
 @pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[Postgres]:
+def postgres() -> Iterator[Postgres]:
     """A server without tables, that the test may stop."""
-    (tmp_path / "logs").mkdir(exist_ok=True)
-    server = Postgres(tmp_path, secrets.token_hex(4), fast=True)
+    folder = DATA_DIRS / f"health-{secrets.token_hex(4)}"  # pytest's own folders are closed to the server's user
+    (folder / "logs").mkdir(parents=True)
+    server = Postgres(folder, secrets.token_hex(4), fast=True)
     server.start()
     server.wait()
     yield server
     server.child.end()
+    shutil.rmtree(folder)
 
 
 def status(url: str) -> int:
