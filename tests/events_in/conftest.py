@@ -38,6 +38,28 @@ STAGES: dict[str, tuple[str, Callable[[str], Broker]]] = {
     "pubsub": ("pubsub_address", PubSubTopic),
 }
 
+#: what every run tries on which broker, as each costs processes and sessions that run out; the rest is marked slow:
+#: `script/test tests/events_in -m ""` runs all of it
+EVERY_RUN: dict[str, tuple[str, ...]] = {
+    "test_poison_stops_nothing": BROKERS,
+    "test_a_kill_loses_and_doubles_nothing": ("kafka-tansu", "sqs", "amqp"),
+    "test_consumers_come_and_go_in_the_middle": ("kafka-tansu", "amqp"),
+    "test_one_that_stood_still_and_comes_back_throws_nobody_back": ("kafka-tansu",),
+    "test_a_database_that_goes_away_is_waited_for_within_the_group": ("kafka-mock",),
+    "test_the_events_of_an_order_keep_their_sequence": ("kafka-mock", "sqs-fifo"),
+}
+
+
+@pytest.hookimpl(tryfirst=True)  # before those that are not wanted are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and item.path.name == "test_buses.py" and hasattr(item, "callspec"):
+            params = item.callspec.params
+            name = next(params[kind] for kind in ("broker", "quick_broker", "ordered_broker") if kind in params)
+            wanted = EVERY_RUN.get(item.originalname, ("kafka-mock",))
+            if name not in wanted or (params.get("point") == "bus.read" and name != "kafka-tansu"):
+                item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope="session")
 def tansu_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
