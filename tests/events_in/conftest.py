@@ -43,7 +43,7 @@ STAGES: dict[str, tuple[str, Callable[[str], Broker]]] = {
 EVERY_RUN: dict[str, tuple[str, ...]] = {
     "test_poison_stops_nothing": BROKERS,
     "test_a_kill_loses_and_doubles_nothing": ("kafka-tansu", "amqp"),
-    "test_consumers_come_and_go_in_the_middle": ("kafka-tansu",),
+    "test_consumers_come_and_go_in_the_middle": (),
     "test_one_that_stood_still_and_comes_back_throws_nobody_back": (),
     "test_a_database_that_goes_away_is_waited_for_within_the_group": ("kafka-mock",),
     "test_the_events_of_an_order_keep_their_sequence": ("kafka-mock", "sqs-fifo"),

@@ -46,6 +46,7 @@ def test_no_dead_letters_topic_is_asked_for_where_it_is_off(tansu_address: str, 
     assert_all_is_stored_once(orders, poison)
 
 
+@pytest.mark.slow
 def test_a_broker_that_stands_still_is_waited_for(start: Start, tmp_path: Path) -> None:
     """From between the two commits on, until it has missed the consumer; meanwhile that one turns."""
     messages, orders, poison = mixed(100)
