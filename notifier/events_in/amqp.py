@@ -29,6 +29,8 @@ SOON = 0.001  # seconds within which a further message counts as being there
 ANSWER = 20.0  # seconds for an answer of the broker, and for taking what we write
 CONFIRM = 10.0  # seconds for the broker to take a dead letter
 MOST_PREFETCHED = 65535  # what the protocol can say
+#: headers that RabbitMQ itself writes, and changes when a message comes again (rabbitmq.com: quorum-queues, dlx)
+BROKERS_OWN = ("x-delivery-count", "x-acquired-count", "x-death", "x-first-death-", "x-last-death-")
 REFUSED = {403, 404, 405, 406, 530}  # codes of answers that waiting does not change: rights, no such queue or host
 
 
@@ -143,13 +145,18 @@ class AmqpBus(Bus):
 
     def _drain(self, limit: int, wait: float) -> None:
         """The first is waited for; then as many as are there."""
+        ends = time.monotonic() + wait
         try:
-            if not self._arrived:
-                self._connection.drain_events(timeout=wait)
+            while not self._arrived and (left := ends - time.monotonic()) > 0:
+                self._read(left)
             while self._arrived and len(self._arrived) < limit:
-                self._connection.drain_events(timeout=SOON)
+                self._read(SOON)
         except TimeoutError:
             return
+
+    def _read(self, wait: float) -> None:
+        """One frame. Kombu's drain_events reads on past the broker's heartbeats, with its time anew after each."""
+        self._connection.connection.blocking_read(wait)
 
     def _tags(self, batch: Sequence[Incoming]) -> list[int]:
         """Of this connection: what came by an earlier one has gone to others, or comes again."""
@@ -223,7 +230,10 @@ def _incoming(message: Any, queue: str) -> Incoming:
 
 def _digest(message: Any) -> str:
     """AMQP gives a message no name, and not even a place: without one of the producer's, its bytes are its name."""
-    parts = (message.body, sorted(message.properties.items(), key=lambda item: item[0]))
+    headers: Mapping[str, Any] = message.properties.get("application_headers") or {}
+    producers = {name: headers[name] for name in sorted(headers) if not name.startswith(BROKERS_OWN)}
+    properties = {**message.properties, "application_headers": producers}
+    parts = (message.body, sorted(properties.items(), key=lambda item: item[0]))
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

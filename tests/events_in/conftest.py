@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ STAGES: dict[str, tuple[str, Callable[[str], Broker]]] = {
     "sqs": ("moto_address", SqsQueue),
     "sqs-fifo": ("moto_address", fifo_queue),
     "amqp": ("rabbitmq_address", AmqpQueue),
+    "amqp-quorum": ("rabbitmq_address", partial(AmqpQueue, kind="quorum")),
     "pubsub": ("pubsub_address", PubSubTopic),
 }
 

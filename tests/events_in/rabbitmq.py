@@ -75,7 +75,7 @@ class AmqpQueue:
     bus, tells_lag, messages = "amqp", True, 400
     left, came_back = b"connection lost", b"consumes order-events"
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, kind: str = "classic") -> None:
         self.address = address
         self.source = f"order-events-{secrets.token_hex(4)}"
         self.environment: Mapping[str, str] = {
@@ -85,7 +85,7 @@ class AmqpQueue:
         }
         with self._channel() as channel:
             for name in (self.source, f"{self.source}.dlq"):
-                channel.queue_declare(name, durable=True, auto_delete=False)
+                channel.queue_declare(name, durable=True, auto_delete=False, arguments={"x-queue-type": kind})
 
     def publish(self, messages: Iterable[Message]) -> None:
         """As JSON, as every AMQP client writes it; only some give their messages a name."""

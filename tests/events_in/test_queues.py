@@ -68,6 +68,7 @@ def test_what_is_in_hand_comes_to_nobody_else_until_it_is_given_back(broker: Bro
     ends = time.monotonic() + WATCHED[broker.bus]
     while time.monotonic() < ends:
         assert not second.fetch(100, 1.0)
+        assert not first.fetch(100, 0.1)  # it asks on, as a consumer does: who says nothing is taken for dead
     first.give_back([message])
     first.pause()
     assert not first.fetch(100, 0.5)
@@ -148,3 +149,27 @@ def test_what_sqs_does_not_delete_comes_again(broker: Broker, connect: Connect) 
     (again,) = fetched(bus, 1)
     assert again.key == message.key
     bus.commit([again])
+
+
+@pytest.mark.parametrize("broker", ["amqp-quorum"], indirect=True)
+def test_a_quorum_queue_that_counts_returns_in_the_message_makes_no_other_of_it(
+    broker: Broker, connect: Connect
+) -> None:
+    bus = connect(broker.bus, broker.environment)
+    broker.publish([placed("ORD1")])
+    (message,) = fetched(bus, 1)
+    bus.give_back([message])
+    (again,) = fetched(bus, 1)
+    assert "x-delivery-count" in again.headers
+    assert again.key == message.key
+    bus.commit([again])
+
+
+@pytest.mark.parametrize("broker", ["amqp"], indirect=True)
+def test_the_brokers_heartbeats_do_not_lengthen_a_wait(broker: Broker, connect: Connect) -> None:
+    bus = connect(broker.bus, broker.environment)
+    bus.fetch(1, 0.1)
+    for _ in range(3):  # RabbitMQ tells that it lives each second here
+        began = time.monotonic()
+        assert not bus.fetch(1, 1.2)
+        assert time.monotonic() - began < 2
