@@ -54,11 +54,13 @@ class Recipient(NamedTuple):
         """
         if not self.choices:
             return True
-        exact = self.choices.get((event_type, channel))
-        if exact is not None:
+        chosen = self.choices.get
+        if (exact := chosen((event_type, channel))) is not None:
             return exact
-        wide = [self.choices[key] for key in ((event_type, ""), ("", channel)) if key in self.choices]
-        return all(wide) if wide else self.choices.get(("", ""), True)
+        of_type, of_channel = chosen((event_type, "")), chosen(("", channel))
+        if of_type is None and of_channel is None:
+            return chosen(("", ""), True)
+        return of_type is not False and of_channel is not False
 
     def turned_off_by(self, event_type: str, channel: str) -> tuple[str, str] | None:
         """The choice (type, channel; "" = all) because of which `allows` says no; None where it says yes."""
@@ -155,30 +157,32 @@ _MISSING = f"SELECT id, version, {_PERSON}::text FROM preferences_user AS owner 
 
 def _recipient(user_id: UUID | None, person: Sequence[Any], suppressed: Collection[str] | None) -> Recipient:
     locale, time_zone, email, phone, devices, choices, quiet_from, quiet_until = person
-    return Recipient(
-        user_id=user_id,
-        locale=locale or settings.DEFAULT_LOCALE,
-        time_zone=time_zone or "UTC",
-        addresses={
-            EMAIL: _address(EMAIL, email, suppressed),
-            PHONE: _address(PHONE, phone, suppressed),
-            DEVICE: tuple(Address(token, device_id) for device_id, token in devices) if devices else (),
-            USER: (Address(str(user_id)),) if user_id else (),
-        },
-        choices={(event_type, channel): enabled for event_type, channel, enabled in choices} if choices else NO_CHOICES,
-        quiet_hours=_quiet_hours(quiet_from, quiet_until, time_zone) if quiet_from else None,
-    )
+    addresses = {
+        EMAIL: _address(EMAIL, email, suppressed),
+        PHONE: _address(PHONE, phone, suppressed),
+        DEVICE: tuple(Address(token, device_id) for device_id, token in devices) if devices else (),
+        USER: (Address(str(user_id)),) if user_id else (),
+    }
+    chosen = {(event_type, channel): enabled for event_type, channel, enabled in choices} if choices else NO_CHOICES
+    quiet_hours = _quiet_hours(quiet_from, quiet_until, time_zone) if quiet_from else None
+    # by place: by name it takes twice as long
+    return Recipient(user_id, locale or settings.DEFAULT_LOCALE, time_zone or "UTC", addresses, chosen, quiet_hours)
 
 
 def load(user_ids: Iterable[UUID], *, whole: bool = True) -> dict[UUID, Recipient]:
     """The active users among these, by id; who is unknown or inactive is absent. One query, or as `people` says."""
+    wanted = list(dict.fromkeys(user_ids))
     with connection.cursor() as cursor:
-        cursor.execute(_LOAD, [whole, list(set(user_ids))])
-        rows = [(user_id, found) for user_id, found in cursor.fetchall() if found is not None]
+        cursor.execute(_LOAD, [whole, wanted])
+        found = cursor.fetchall()
+    rows = [(user_id, glance) for user_id, (glance,) in zip(wanted, found, strict=True) if glance is not None]
     return dict(zip((user_id for user_id, _ in rows), people(rows), strict=True))
 
 
-_LOAD = f"SELECT id, {glance_sql('wanted.id', 'NULL::jsonb', '%s')} FROM unnest(%s::uuid[]) AS wanted(id)"  # noqa: S608 - as above
+_LOAD = f"""
+SELECT {glance_sql("wanted.id", "NULL::jsonb", "%s")}
+FROM unnest(%s::uuid[]) WITH ORDINALITY AS wanted(id, place) ORDER BY place
+"""  # noqa: S608 - as above
 
 
 def guest(recipient: Mapping[str, str]) -> Recipient:
