@@ -39,6 +39,7 @@ WHOLE: dict[str, dict[str, Any]] = {
         for name in ("plan_500_ms", "plan_500_queries", "dispatch_500_ms", "dispatch_500_queries")
     },
     "scaling": {"workers": {**NUMBERS, "required": ["1", "2", "speed_up"]}},
+    "costs": {"costs": NUMBERS, "costs_cpu": NUMBERS},
     "history": {"history_ratio": NUMBER},
     "burst": {
         "burst": {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django.core.cache.backends.redis import RedisCache
@@ -40,7 +40,7 @@ class RestingCache(RedisCache):
     def _get_many(self, keys: Sequence[str], version: int | None) -> dict[str, bytes]:
         """Django makes each key by four calls, which take longer than Redis does."""
         before = self.make_key("", version)
-        found = self._cache.get_client(None).mget([before + key for key in keys])
+        found = cast("list[bytes | None]", self._cache.get_client(None).mget([before + key for key in keys]))
         return {key: text for key, text in zip(keys, found, strict=True) if text is not None}
 
     def _set_many(self, data: dict[Any, Any], timeout: Any, version: int | None) -> list[Any]:

@@ -23,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from benchmarks import report as reports
 from benchmarks import stage as stages
 from benchmarks.burst import burst
+from benchmarks.costs import costs
 from benchmarks.history import history
 from benchmarks.intake import intake
 from benchmarks.latency import latency
@@ -44,6 +45,7 @@ MEASURED: dict[str, Part] = {
     "planning": planning,
     "intake": intake,
     "scaling": scaling,
+    "costs": costs,
     "history": history,
     "burst": burst,
     "memory": memory,
@@ -57,6 +59,7 @@ parts: {", ".join(PARTS)}.
   planning    a batch of 500: who is reached how, and the engine's whole step, with the cache of people and without
   intake      triggers a second: single and bulk over HTTP with one web process, by Celery, and from Kafka
   scaling     one worker process against two
+  costs       throughput without the cache of people, the daily cap and so on, each beside the whole
   history     throughput with millions of settled rows against ten thousand
   burst       a surge by bulk triggers, its drain, and urgent triggers meanwhile
   memory      each process before and after 200,000 events

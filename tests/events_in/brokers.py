@@ -66,7 +66,7 @@ class KafkaTopic:
             "KAFKA_GROUP": self.topic,  # of the test's own: tansu may keep a group waiting for who was killed in it
             "KAFKA_OPTIONS": "session.timeout.ms=6000;heartbeat.interval.ms=500",
         }
-        self._producer = Producer({"bootstrap.servers": servers})
+        self._producer = Producer({"bootstrap.servers": servers, "log_level": 0})  # the broker ends before it
 
     def publish(self, messages: Iterable[Message]) -> None:
         failed: list[Any] = []
