@@ -1,19 +1,42 @@
-"""What is Kafka's alone: dead letters without a topic, and a broker that stands still."""
+"""What is Kafka's alone: our own client, dead letters without a topic, and a broker that stands still."""
 
 from __future__ import annotations
 
 import os
 import signal
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from notifier.models import DeadLetter, NotificationEvent
+from notifier_client import Accepted, Trigger
+from notifier_client.events import OrderPlaced
+from notifier_client.over_kafka import KafkaNotifier
+from preferences.models import User
 from tests.events_in.brokers import tansu, tansu_topic
 from tests.events_in.conftest import Start
 from tests.events_in.test_buses import assert_all_is_stored_once, mixed, wait_until_stored
 from tests.processes import wait_for
 
 pytestmark = pytest.mark.processes
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_our_client_publishes_is_recorded_under_its_keys(tansu_address: str, start: Start) -> None:
+    broker = tansu_topic(tansu_address)
+    user = User.objects.create()
+    events = [OrderPlaced(order_id=f"ORD{number}", total=Decimal("12.50"), currency="EUR") for number in range(20)]
+    triggers = [Trigger.of(event, user_id=user.id) for event in events]
+    with start(broker) as consumer, KafkaNotifier(tansu_address, topic=broker.topic) as client:
+        assert client.send_many(triggers) == [Accepted(trigger.idempotency_key) for trigger in triggers]
+        client.send_many(triggers)  # a caller that did not see its answer
+        wait_for(lambda: consumer.metric("notifier_bus_events_total") == 40, "all counted", 60)
+    found = NotificationEvent.objects.values_list("idempotency_key", "order_id", "user_id", "metadata__total")
+    assert sorted(found) == sorted(
+        (one.idempotency_key, event.order_id, user.id, "12.50") for one, event in zip(triggers, events, strict=True)
+    )
+    assert not DeadLetter.objects.exists()
 
 
 def test_what_the_dead_letters_topic_does_not_take_stops_nothing(tansu_address: str, start: Start) -> None:
