@@ -22,6 +22,7 @@ BREAKER_OPEN = "breaker open"
 RATE_LIMIT = "rate limit"
 ASKED_TO_WAIT = "asked to wait"
 BUSY = "provider busy"
+PAUSED = "provider paused"
 HAND_OVER = 2.5  # seconds after which no further provider is asked: two calls then still fit into a slice
 
 
@@ -71,8 +72,8 @@ Outcome: TypeAlias = Receipt | ChannelError
 class Permit:
     """Leave to hand over `granted` messages now. With less than was wanted, asking again pays after `wait` seconds.
 
-    `reason` says why not all were granted: "breaker open", "rate limit", "asked to wait", "provider busy" or "daily SMS
-    budget". `trial`: the provider is tried again after it failed, and what fails now costs a message none of its tries.
+    `reason` says why not all were granted: "breaker open", "rate limit", "asked to wait", "provider busy", "provider
+    paused" or "daily SMS budget". `trial`: the provider is tried again after it failed, and what fails now costs a message none of its tries.
     """
 
     granted: int
@@ -185,7 +186,7 @@ class Channel:
             permit = provider.gate.permit(wanted, urgent=urgent) if provider.gate else Permit(wanted)
             if permit.granted:
                 self._last.index, self._last.permit = index, permit
-            if permit.granted or permit.reason != BREAKER_OPEN:
+            if permit.granted or permit.reason not in (BREAKER_OPEN, PAUSED):
                 return permit
             refusals.append(permit)
         return min(refusals, key=lambda refusal: refusal.wait) if refusals else Permit(wanted)

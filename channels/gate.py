@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from django.apps import apps
 from django.db import Error, transaction
 
-from channels.base import BUSY, RATE_LIMIT, Outcome, Permit
+from channels.base import BUSY, PAUSED, RATE_LIMIT, Outcome, Permit
 from channels.breaker import Breaker, State, Status, Tally
 from channels.limiter import Limiter
 from channels.slots import REST, Slots
@@ -42,10 +42,13 @@ class Gate:
     def __init__(self, channel: str, provider: str, rate: int = 0) -> None:
         self.channel, self.provider, self.rate = channel, provider, rate
         name = f"{channel}:{provider}"
+        self.paused = False  # by an operator, of whom this package knows nothing
         self._breaker, self._slots, self._limiter = Breaker(name), Slots(name), Limiter(name, rate)
 
     def permit(self, wanted: int, *, urgent: bool = True) -> Permit:
         """How many of `wanted` messages may go to the provider now."""
+        if self.paused:
+            return Permit(0, REST, PAUSED, provider=self.provider)
         permit, changed = self._breaker.leave(wanted)
         self._tell(changed)
         if permit.granted:

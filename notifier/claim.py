@@ -15,7 +15,7 @@ from django.conf import settings
 from channels import registry
 from channels.base import BREAKER_OPEN, Channel, Message, Outcome, Permit, Receipt
 from channels.errors import MessageRejected, ProviderUnavailable
-from notifier import backoff, borders, cap
+from notifier import backoff, borders, cap, switches
 from notifier.catalogue import GONE, event_types
 from notifier.links import NO_LINKS, Links, links
 from notifier.models import Attempt, Delivery
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 # seconds that an answer is waited for, even where the fallback is due: longer than a healthy provider takes, or its
 # breaker would open by our impatience
 SHORTEST_CALL = 1.5
+NO_LEAVE = Permit(0)
 OVERTIME = 0.1  # seconds more, so that the fallback is surely due when the call is given up
 
 
@@ -67,7 +68,9 @@ def claim(channel: Channel, ids: Sequence[UUID], *, early: bool = False, alone: 
 
     What the provider has no room for is postponed, or fails where its fallback is due.
     """
-    permit = channel.permit(len(ids), urgent=urgent)
+    switched = switches.refresh()
+    switched.tell(channel)
+    permit = NO_LEAVE if channel.name in switched.channels else channel.permit(len(ids), urgent=urgent)
     rows = Delivery.objects.claim(
         ids,
         room=permit.granted,
@@ -77,17 +80,21 @@ def claim(channel: Channel, ids: Sequence[UUID], *, early: bool = False, alone: 
         lease=settings.DELIVERY_LEASE,
         whole=comes_whole(len(ids)),
     )
-    claimed, waiting, kinds = [], [], registry.address_kinds()
+    claimed, waiting, paused, kinds = [], [], [], registry.address_kinds()
     for row in rows:
         limits = _limits(channel, row, permit, kinds)
         if row.started:
             claimed.append(Claimed(row, limits))
+        elif switched.held(row.event_type, [channel.name]):
+            paused.append((row.id, min(switches.RECHECK, row.seconds_to_live)))
         else:
             waiting.append((row, limits))
+    if paused:
+        Delivery.objects.pause(paused)
     given_up = _wait(waiting, permit)
     going = _skip(channel, claimed, kinds)
-    if channel.disturbs:
-        going = _hold(going, kinds)
+    if channel.disturbs or switched.types:
+        going = _hold(channel, going, kinds)
     tried = _tried_addresses(going) if channel.address == "device" else {}
     patience = min(map(_patience, going), default=math.inf)
     for item in going:
@@ -112,22 +119,31 @@ def _skip(channel: Channel, claimed: Sequence[Claimed], kinds: Mapping[str, str]
     return going
 
 
-def _hold(claimed: Sequence[Claimed], kinds: Mapping[str, str]) -> list[Claimed]:
-    """Put off what must not disturb its recipient now, such as a retry, or a fallback; the others."""
+def _hold(channel: Channel, claimed: Sequence[Claimed], kinds: Mapping[str, str]) -> list[Claimed]:
+    """Put off what is paused, and what must not disturb its recipient now, as a retry or fallback; the others."""
     going, holds = [], []
-    over = _over(claimed, kinds)
+    over = _over(claimed, kinds) if channel.disturbs else set()
     for item in claimed:
         row = item.row
-        quiet = quiet_for(event_types().get(row.event_type, GONE), row.recipient, row.now)
-        capped = cap.wait(row.now) if row.id in over else 0.0
-        if due_in := max(quiet, capped):
-            reason = HoldReason.CAP if capped else HoldReason.QUIET_HOURS
+        due_in, reason = _held_for(channel, row, capped=row.id in over)
+        if due_in:
             holds.append(Hold(row.id, row.attempt, min(due_in, row.seconds_to_live), reason))
         else:
             going.append(item)
     if holds:
         Delivery.objects.hold(holds)
     return going
+
+
+def _held_for(channel: Channel, row: Candidate, *, capped: bool) -> tuple[float, HoldReason]:
+    """Seconds for which it must not go, and why; 0 for none."""
+    if row.event_type in switches.current().types:
+        return switches.RECHECK, HoldReason.PAUSED
+    if capped:
+        return cap.wait(row.now), HoldReason.CAP
+    if not channel.disturbs:
+        return 0.0, HoldReason.NONE
+    return quiet_for(event_types().get(row.event_type, GONE), row.recipient, row.now), HoldReason.QUIET_HOURS
 
 
 def _over(claimed: Sequence[Claimed], kinds: Mapping[str, str]) -> set[UUID]:

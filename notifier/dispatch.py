@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 
 from channels import registry
-from notifier import backoff, cap
+from notifier import backoff, cap, switches
 from notifier.catalogue import Priority, event_types
 from notifier.failpoints import hit
 from notifier.models import DeadLetter, Delivery, NotificationEvent
@@ -78,6 +78,7 @@ def dispatch(lane: Lane, channels: Collection[str] | None = None) -> Round:
 def _dispatch(lane: Lane, channels: Collection[str] | None, *, savepoints: bool) -> Round:
     """`savepoints`: each new event is planned in one of its own, so that one that breaks it is no other's trouble."""
     limit: int = settings.DISPATCH_BATCH
+    switches.refresh()
     with transaction.atomic():
         whole = lane is Lane.URGENT or comes_whole(limit)
         events = NotificationEvent.objects.claim_due(lane.value, limit, settings.EVENT_LEASE, whole=whole)

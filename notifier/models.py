@@ -143,6 +143,10 @@ class Delivery(models.Model):
             models.Index(fields=["lease_until"], name="delivery_leased", condition=models.Q(lease_until__isnull=False)),
             # what comes back soon when a channel's provider has recovered (DeliveryQuerySet.wake)
             models.Index(fields=["channel"], name="delivery_retrying", condition=models.Q(status="RETRYING")),
+            # what goes out when a pause has ended (DeliveryQuerySet.release)
+            models.Index(
+                fields=["channel"], name="delivery_paused", condition=models.Q(status="QUEUED", hold_reason="PAUSED")
+            ),
         ]
 
     def __str__(self) -> str:
@@ -220,6 +224,53 @@ class DeadLetter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.cause} {self.event_type} {self.channel}".strip()
+
+
+class Pause(models.Model):
+    """What is not sent for now."""
+
+    class Kind(models.TextChoices):
+        CHANNEL = "CHANNEL"
+        EVENT_TYPE = "EVENT_TYPE", "Event type"
+        PROVIDER = "PROVIDER"
+
+    kind = models.CharField(max_length=10, choices=Kind)
+    name = models.CharField(max_length=100, help_text="a channel, an event type, or CHANNEL:provider")
+    reason = models.CharField(max_length=200, blank=True, default="")
+    paused_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["kind", "name"], name="pause_once")]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.name}"
+
+
+class EndedPause(models.Model):
+    """A pause that is over, for as long as something that it held has not been let go."""
+
+    kind = models.CharField(max_length=10, choices=Pause.Kind)
+    name = models.CharField(max_length=100)
+    ended_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.name}"
+
+
+class Rollout(models.Model):
+    """A channel that is being brought in: who gets it so far. Without a row everybody does."""
+
+    id = models.CharField(max_length=32, primary_key=True, help_text="the channel")
+    percent = models.PositiveSmallIntegerField(default=0, help_text="of all recipients, always the same ones")
+    users = ArrayField(models.UUIDField(), default=list, blank=True, help_text="who gets it in any case")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=models.Q(percent__lte=100), name="rollout_at_most_all"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.id}: {self.percent} %"
 
 
 class ReplayPace(models.Model):

@@ -1,4 +1,4 @@
-"""Which channels carry an event to its recipient, and why not the others. Pure, but for the settings."""
+"""Which channels carry an event to its recipient, and why not the others. Pure, but for settings and switches."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 
-from notifier import cap
+from notifier import cap, switches
 from notifier.borders import refusal
 from notifier.catalogue import Audience, EventType, Priority
 from notifier.states import DeliveryStatus, HoldReason, SkipReason
@@ -37,6 +37,9 @@ def obstacle(event_type: EventType, channel: str, recipient: Recipient, address_
     """
     if channel not in address_kinds:
         return SkipReason.CHANNEL_DISABLED
+    share = switches.current().rollouts.get(channel)
+    if share and event_type.audience is Audience.CUSTOMER and not share.includes(recipient):
+        return SkipReason.ROLLOUT
     if channel not in event_type.mandatory and not recipient.allows(event_type.name, channel):
         return SkipReason.OPTED_OUT
     return refusal(recipient, address_kinds[channel])
@@ -65,10 +68,14 @@ def plan_now(
     now: datetime,
     seconds_to_live: float,
 ) -> list[Planned]:
-    """The same as of `now`: what would disturb the recipient's quiet hours, by these channels, is held."""
+    """The same as of `now`: what would disturb the recipient's quiet hours, by these channels, is held, and what is
+    paused.
+    """
     planned = plan(event_type, recipient, address_kinds)
     if quiet := quiet_for(event_type, recipient, now):
-        return held(planned, disturbing, min(quiet, seconds_to_live))
+        planned = held(planned, disturbing, min(quiet, seconds_to_live))
+    if paused := switches.current().held(event_type.name, address_kinds):
+        planned = held(planned, paused, min(switches.RECHECK, seconds_to_live), HoldReason.PAUSED)
     return planned
 
 

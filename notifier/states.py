@@ -35,6 +35,7 @@ class SkipReason(TextChoices):
     CHANNEL_DISABLED = "CHANNEL_DISABLED"
     COUNTRY = "COUNTRY"  # outside SMS_REGIONS
     STAGING = "STAGING"  # not in STAGING_RECIPIENTS
+    ROLLOUT = "ROLLOUT"  # the channel is not brought in for its recipient yet (notifier/switches.py)
     ERASED = "ERASED"  # its recipient was forgotten (notifier/erasure.py)
 
 
@@ -42,6 +43,7 @@ class HoldReason(TextChoices):
     NONE = ""
     QUIET_HOURS = "QUIET_HOURS"
     CAP = "CAP"
+    PAUSED = "PAUSED"  # its channel, provider or type is (notifier/switches.py)
 
 
 class AttemptOutcome(TextChoices):

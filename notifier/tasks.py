@@ -21,7 +21,7 @@ from channels import registry
 from channels.errors import ProviderUnavailable
 from notifier import deliver as delivering
 from notifier import dispatch as dispatching
-from notifier import doorbell, failpoints, liveness, pressure, retention, sweep
+from notifier import doorbell, failpoints, liveness, pauses, pressure, retention, sweep
 from notifier import settle as settling
 from notifier.dispatch import Lane, Round
 from notifier.quick_redis import quick_redis
@@ -255,6 +255,8 @@ def repair() -> None:
     swept = sweep.sweep(messages_lost=bool(losses))
     while _repaired(swept) and swept.more and time.monotonic() < ends:
         swept = sweep.sweep()
+    if pauses.end_pauses():
+        ring()
 
 
 def _repaired(swept: sweep.Swept) -> bool:

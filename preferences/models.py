@@ -240,6 +240,8 @@ class Change(models.Model):
         GROUP_PERMISSION = "GROUP_PERMISSION", "Group permission"
         API_KEY = "API_KEY", "API key"
         DEAD_LETTER = "DEAD_LETTER", "Dead letter"
+        PAUSE = "PAUSE"
+        ROLLOUT = "ROLLOUT"
         HISTORY = "HISTORY"
 
     class ActorKind(models.TextChoices):

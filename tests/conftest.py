@@ -14,7 +14,7 @@ from pytest_django.fixtures import Settings
 from channels import registry
 from channels.testing import forget_gates
 from config.providers import channels_from_environment
-from notifier import health
+from notifier import health, switches
 from preferences.models import Device, User
 from sandbox import credentials
 from tests import sandbox_process
@@ -28,6 +28,12 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
         cursor.execute("ALTER TABLE preferences_change DISABLE TRIGGER keep_whole_history")
     yield
     health.close()  # a database that somebody uses cannot be dropped
+
+
+@pytest.fixture(autouse=True)
+def _no_switches() -> None:
+    """What an earlier test paused is not believed for another second."""
+    switches.forget()
 
 
 @pytest.fixture

@@ -147,7 +147,11 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
             for event, n in planned
         ]
         with connection.cursor() as cursor:
-            cursor.execute(_PLAN, [orjson.dumps(rows).decode(), list(event_ids)])
+            # asked for none, PostgreSQL would read some partial index whole: to its planner none meets any condition
+            if event_ids:
+                cursor.execute(_PLAN_AND_FIND, [orjson.dumps(rows).decode(), list(event_ids)])
+            else:
+                cursor.execute(_PLAN, [orjson.dumps(rows).decode()])
             return [Ready(*row) for row in cursor.fetchall()]
 
     def claim(
@@ -226,6 +230,36 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
                 "reasons": [h.reason for h in holds],
             },
         )
+
+    def pause(self, rows: Sequence[tuple[UUID, float]]) -> None:
+        """QUEUED or RETRYING -> QUEUED, held, for rows that nobody sends: (id, seconds until it is looked at again).
+
+        Their waits begin anew then.
+        """
+        execute(
+            """
+            WITH locked AS (
+                SELECT id FROM notifier_delivery WHERE id = ANY(%(ids)s) AND status IN ('QUEUED', 'RETRYING')
+                ORDER BY id FOR UPDATE SKIP LOCKED
+            )
+            UPDATE notifier_delivery AS delivery
+            SET status = 'QUEUED', hold_reason = 'PAUSED',
+                due_at = statement_timestamp() + p.due_in * interval '1 second',
+                first_due_at = statement_timestamp() + p.due_in * interval '1 second'
+            FROM unnest(%(ids)s::uuid[], %(waits)s::float8[]) AS p(id, due_in), locked
+            WHERE delivery.id = ANY(%(ids)s) AND delivery.id = p.id AND locked.id = p.id
+            """,
+            {"ids": [i for i, _ in rows], "waits": [float(due_in) for _, due_in in rows]},
+        )
+
+    def release(self, channel: str, event_type: str, limit: int, spread: timedelta) -> int:
+        """Make due, within `spread`, up to `limit` deliveries that a pause of this channel, or of this type, held, with
+        their events; how many. Walks delivery_paused.
+        """
+        given = {"channel": channel, "event_type": event_type, "limit": limit, "spread": spread.total_seconds()}
+        with connection.cursor() as cursor:
+            cursor.execute(_RELEASE, given)
+            return int(cursor.fetchone()[0])
 
     def ask_again(self, user_id: UUID) -> bool:
         """What quiet hours hold of this person is due now, with its events; was there any? The claim holds it anew
@@ -358,10 +392,38 @@ UPDATE notifier_notificationevent SET due_at = LEAST(due_at, statement_timestamp
 WHERE id = ANY(ARRAY(SELECT event_id FROM held))
 """
 
+# what is due within the spread is on its way out already
+_RELEASE = """
+WITH paused AS MATERIALIZED (
+    SELECT delivery.id, delivery.event_id,
+           statement_timestamp() + random() * %(spread)s * interval '1 second' AS due_at
+    FROM notifier_delivery AS delivery
+    WHERE delivery.status = 'QUEUED' AND delivery.hold_reason = 'PAUSED'
+      AND delivery.due_at > statement_timestamp() + %(spread)s * interval '1 second'
+      AND (%(channel)s = '' OR delivery.channel = %(channel)s)
+      AND (%(event_type)s = '' OR EXISTS (SELECT FROM notifier_notificationevent AS event
+                                          WHERE event.id = delivery.event_id AND event.event_type = %(event_type)s))
+    LIMIT %(limit)s
+), open AS MATERIALIZED (
+    SELECT id FROM notifier_notificationevent WHERE id = ANY(ARRAY(SELECT event_id FROM paused)) ORDER BY id FOR UPDATE
+), released AS (
+    UPDATE notifier_delivery AS delivery SET due_at = paused.due_at, first_due_at = paused.due_at
+    FROM paused, open
+    WHERE delivery.id = paused.id AND open.id = paused.event_id
+      AND delivery.status = 'QUEUED' AND delivery.hold_reason = 'PAUSED'
+    RETURNING delivery.event_id, delivery.due_at
+), due AS (
+    UPDATE notifier_notificationevent AS event SET due_at = LEAST(event.due_at, first.due_at)
+    FROM (SELECT event_id, min(due_at) AS due_at FROM released GROUP BY event_id) AS first
+    WHERE event.id = first.event_id
+)
+SELECT count(*) FROM released
+"""
+
 _PLANNED = ("id", "event_id", "channel", "status", "skip_reason", "fallback_of", "detail", "hold_reason")
 
 # a row that is inserted here is not in the snapshot of the second half
-_PLAN = f"""
+_NEW = f"""
 WITH new AS (
     INSERT INTO notifier_delivery ({", ".join(_PLANNED)}, due_at, first_due_at, attempt, tries, crashes,
                                    provider, provider_message_id)
@@ -373,6 +435,9 @@ WITH new AS (
     RETURNING id, channel, status, hold_reason
 )
 SELECT id, channel, 0::float8, false FROM new WHERE status = 'QUEUED' AND hold_reason = ''
+"""  # noqa: S608 - names of columns
+_PLAN = f"{_NEW} ORDER BY id"
+_PLAN_AND_FIND = f"""{_NEW}
 UNION ALL
 SELECT id, channel, extract(epoch FROM statement_timestamp() - first_due_at)::float8, crashes > 0
 FROM notifier_delivery

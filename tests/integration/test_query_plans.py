@@ -39,7 +39,10 @@ from tests.sandbox_process import Sandbox
 pytestmark = pytest.mark.django_db
 
 # partial indexes of what is under way or open: their size is not that of the history
-SMALL = {"event_due", "event_leased", "delivery_leased", "delivery_retrying", "dead_letter_open_once_per_delivery"}
+SMALL = {
+    "event_due", "event_leased", "delivery_leased", "delivery_retrying", "delivery_paused",
+    "dead_letter_open_once_per_delivery",
+}  # fmt: skip
 
 
 SUPPRESSED = {"kind": "email", "address": "gone7@shop.example"}
@@ -121,8 +124,15 @@ def test_failures(people: list[User], sandbox: Sandbox) -> None:
         found += more
     with plans() as more:
         Delivery.objects.wake("PUSH", timedelta())
+        Delivery.objects.release("SMS", "", 100, timedelta(seconds=20))
+        Delivery.objects.release("", "ORDER_SHIPPED", 100, timedelta(seconds=20))
         Delivery.objects.message_ids("SMS", ["ORD77"], excluding=[])
-    assert indexes_of([*found, *more]) >= {"attempt_once_per_claim", "delivery_retrying", "event_order"}
+    assert indexes_of([*found, *more]) >= {
+        "attempt_once_per_claim",
+        "delivery_retrying",
+        "delivery_paused",
+        "event_order",
+    }
 
 
 def test_repairs(people: list[User], sandbox: Sandbox) -> None:
