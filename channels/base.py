@@ -73,7 +73,8 @@ class Permit:
     """Leave to hand over `granted` messages now. With less than was wanted, asking again pays after `wait` seconds.
 
     `reason` says why not all were granted: "breaker open", "rate limit", "asked to wait", "provider busy", "provider
-    paused" or "daily SMS budget". `trial`: the provider is tried again after it failed, and what fails now costs a message none of its tries.
+    paused" or "daily SMS budget". `trial`: the provider is tried again after it failed, and what fails now costs a
+    message none of its tries.
     """
 
     granted: int

@@ -24,7 +24,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
 from channels.models import InboxMessage
-from notifier import borders, tasks
+from notifier import borders, switches, switches_admin, tasks  # noqa: F401 - the third registers its page
 from notifier.catalogue import event_types
 from notifier.explain_page import explain_page
 from notifier.models import ApiKey, Attempt, DeadLetter, Delivery, NotificationEvent
@@ -45,9 +45,12 @@ COLOURS = {
 }
 
 
-def environment(_request: HttpRequest) -> list[str] | None:
-    """What stands at the top of every page where this is not production."""
-    return ["Staging: nobody else is written to", "warning"] if borders.staging() else None
+def environment(request: HttpRequest) -> list[str] | None:
+    """What stands at the top of every page: what is paused, and where this is not production."""
+    told = ["Staging: nobody else is written to"] if borders.staging() else []
+    if request.user.is_authenticated and (paused := switches.refresh(age=0).paused):
+        told.append(f"Paused: {', '.join(paused)}")
+    return ["; ".join(told), "warning"] if told else None
 
 
 class EventTypeFilter(admin.SimpleListFilter):

@@ -51,6 +51,7 @@ class Switches:
     types: frozenset[str] = frozenset()
     providers: frozenset[tuple[str, str]] = frozenset()
     rollouts: Mapping[str, Share] = field(default_factory=dict)
+    paused: tuple[str, ...] = ()  # the names of all that is, for people
 
     def held(self, event_type: str, channels: Iterable[str]) -> frozenset[str]:
         """Those among these channels by which this type waits."""
@@ -104,7 +105,9 @@ def _switches(rows: Iterable[tuple[Any, ...]]) -> Switches:
         if kind == ROLLOUT:
             rollouts[name] = Share(name, percent, frozenset(users))
     providers = frozenset(_provider(name) for name in named[PROVIDER])
-    return Switches(named[CHANNEL] | _silent(providers), frozenset(named[EVENT_TYPE]), providers, rollouts)
+    paused = tuple(name for kind in (CHANNEL, PROVIDER, EVENT_TYPE) for name in sorted(named[kind]))
+    channels = frozenset(named[CHANNEL]) | _silent(providers)
+    return Switches(channels, frozenset(named[EVENT_TYPE]), providers, rollouts, paused)
 
 
 def _provider(name: str) -> tuple[str, str]:

@@ -55,10 +55,10 @@ def forbidden(message: str, fields: Fields) -> ApiError:
     return ApiError(status.HTTP_403_FORBIDDEN, "FORBIDDEN", message, fields)
 
 
-def not_found(what: str, field: str = "") -> ApiError:
-    """404, naming the field that led nowhere where there is one."""
+def not_found(what: str, field: str = "", problem: str = "") -> ApiError:
+    """404, naming the field that led nowhere where there is one, and the problem with it."""
     message = f"No such {what}."
-    return ApiError(status.HTTP_404_NOT_FOUND, "NOT_FOUND", message, {field: message} if field else None)
+    return ApiError(status.HTTP_404_NOT_FOUND, "NOT_FOUND", message, {field: problem or message} if field else None)
 
 
 def handle(error: Exception, _context: dict[str, Any]) -> Response | None:

@@ -29,6 +29,7 @@ POSTGRES: tuple[Check, ...] = (
     of_postgres.migrations,
     of_work.backlog,
     of_work.dead_letters,
+    of_work.pauses,
 )
 REDIS: tuple[Check, ...] = (
     of_redis.server,

@@ -11,7 +11,7 @@ from notifier import health, liveness
 from notifier.catalogue import Priority
 from notifier.doctor.finding import Finding, ok, problem, warning
 from notifier.doctor.of_redis import PATIENCE
-from notifier.models import DeadLetter, NotificationEvent
+from notifier.models import DeadLetter, NotificationEvent, Pause
 from notifier.states import DeadLetterStatus
 
 MOST_COUNTED = 10_000  # so that a look at a large backlog is cheap
@@ -81,3 +81,12 @@ def dead_letters() -> Iterator[Finding]:
 
 def counted(number: int) -> str:
     return f"over {MOST_COUNTED:,}" if number > MOST_COUNTED else f"{number:,}"
+
+
+def pauses() -> Iterator[Finding]:
+    """What operators have paused."""
+    paused = [f"{pause} since {pause.paused_at:%Y-%m-%d %H:%M} UTC" for pause in Pause.objects.order_by("paused_at")]
+    if paused:
+        yield warning("pauses", f"Paused: {', '.join(paused)}.", "Resume them under Switches in the admin.")
+    else:
+        yield ok("pauses", "Nothing is paused.")

@@ -256,7 +256,8 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """Make due, within `spread`, up to `limit` deliveries that a pause of this channel, or of this type, held, with
         their events; how many. Walks delivery_paused.
         """
-        given = {"channel": channel, "event_type": event_type, "limit": limit, "spread": spread.total_seconds()}
+        given: dict[str, str | int | float] = {"channel": channel, "event_type": event_type}
+        given |= {"limit": limit, "spread": spread.total_seconds()}
         with connection.cursor() as cursor:
             cursor.execute(_RELEASE, given)
             return int(cursor.fetchone()[0])

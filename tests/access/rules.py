@@ -16,7 +16,7 @@ from django.utils import timezone
 from django_celery_beat import models as beat
 
 from channels.models import BreakerChange, InboxMessage
-from notifier.models import ApiKey, new_id
+from notifier.models import ApiKey, Pause, new_id
 from preferences.models import Change, Preference, SuppressedAddress, User
 from tests.letters import make_event, make_letter
 
@@ -45,6 +45,8 @@ API: Mapping[str, Mapping[str, str]] = {
     "notifications/suppressed-addresses": {"GET": "admin", "POST": "admin"},
     "notifications/suppressed-addresses/search": {"POST": "read"},
     "notifications/suppressed-addresses/<int:suppression_id>": {"GET": "admin", "DELETE": "admin"},
+    "notifications/pauses": {"GET": "read"},
+    "notifications/pauses/<str:kind>/<str:name>": {"PUT": "admin", "DELETE": "admin"},
     "notifications/dead-letters": {"GET": "read"},
     "notifications/dead-letters/replay": {"POST": "admin"},
 }
@@ -126,6 +128,10 @@ def _preference() -> Model:
 ADMIN_MODELS: Mapping[str, tuple[frozenset[str], Callable[[], Any]]] = {
     "notifier_notificationevent": (VIEW, make_event),
     "notifier_deadletter": (VIEW, lambda: make_letter(make_event())),
+    "notifier_pause": (
+        frozenset({"changelist", "history", "change"}),
+        lambda: Pause.objects.create(kind="CHANNEL", name="SMS"),
+    ),
     "notifier_apikey": (VIEW, lambda: ApiKey.issue("other", ["read"])[0]),
     "notifier_channels_inboxmessage": (
         VIEW,
