@@ -32,6 +32,7 @@ UNFOLD = {
     "SITE_SYMBOL": "notifications",
     "SHOW_VIEW_ON_SITE": False,
     "ENVIRONMENT": "notifier.admin.environment",
+    "DASHBOARD_CALLBACK": "notifier.front_page.dashboard",
     "STYLES": [lambda _request: static("preferences/history.css")],
     "SIDEBAR": {
         "show_search": True,
