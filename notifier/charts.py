@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +11,7 @@ from django.utils import timezone
 WIDTH, HEIGHT = 600, 140  # of the drawing, in its own units
 LEFT, TOP, BELOW = 44, 8, 20  # room for the numbers at the side, above, and for the times
 GAP = 2  # between two bars
+CLOCK = 32  # how much room a time takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,11 @@ def chart(title: str, noun: str, minutes: Sequence[tuple[datetime, Sequence[tupl
         for place, (at, pieces) in enumerate(minutes)
     ]
     lines = [(round(_y(top * share, top), 1), f"{top * share:,.0f}") for share in (0, 0.5, 1)]
+    last = len(minutes) - CLOCK / step  # a time beyond would be cut off
     times = [
-        (round(LEFT + place * step, 1), _clock(at)) for place, (at, _) in enumerate(minutes) if at.minute % 15 == 0
+        (round(LEFT + place * step, 1), _clock(at))
+        for place, (at, _) in enumerate(minutes)
+        if at.minute % 15 == 0 and place <= last
     ]
     return Chart(title, _in_words(noun, [at for at, _ in minutes], sums), bars, lines, times)
 
@@ -85,9 +88,11 @@ def _y(number: float, top: int) -> float:
 
 
 def _round(number: int) -> int:
-    """The scale's end: 2, 4, 10, 20, 40, 100 and so on, so that its half is a whole number too."""
-    size = 10 ** int(math.log10(max(number, 1)))
-    return next(end for end in (2 * size, 4 * size, 10 * size) if number <= end)
+    """The scale's end: 2, 4, 6, 8, 10, 20, 40 and so on, so that its half is a whole number too."""
+    size = 1
+    while number > 10 * size:
+        size *= 10
+    return next(end for end in range(2 * size, 11 * size, 2 * size) if number <= end)
 
 
 def _in_words(noun: str, times: Sequence[datetime], sums: Sequence[int]) -> str:
