@@ -22,9 +22,18 @@ from channels.breaker import State
 from notifier import health, liveness, tally
 from notifier.catalogue import Priority
 from notifier.liveness import Signs
-from notifier.measures import ATTEMPTS, DEAD_LETTERS, DELIVERIES, EVENTS_RECORDED, PRIORITIES, TIME_TO_PROVIDER, Measure
+from notifier.measures import (
+    ATTEMPTS,
+    DEAD_LETTERS,
+    DELIVERIES,
+    EVENTS_RECORDED,
+    HOLDS,
+    PRIORITIES,
+    TIME_TO_PROVIDER,
+    Measure,
+)
 from notifier.models import DeadLetter, NotificationEvent
-from notifier.states import AttemptOutcome, DeliveryStatus
+from notifier.states import AttemptOutcome, DeliveryStatus, HoldReason
 from notifier.tally import Key
 
 log = logging.getLogger(__name__)
@@ -93,7 +102,7 @@ class Provider:
 @dataclass(frozen=True, slots=True)
 class Figures:
     """`signs` None: Redis is away, and with it all that the tally knows. `letters`: open ones by cause, most first;
-    `new_letters`: those that were written lately.
+    `new_letters`: those that were written lately, `capped`: deliveries that the daily cap held lately.
     """
 
     at: datetime
@@ -106,6 +115,7 @@ class Figures:
     by_provider: Sequence[Share] = ()
     speeds: Sequence[Speed] = ()
     new_letters: Mapping[str, int] = field(default_factory=dict)
+    capped: int = 0
 
     @property
     def unserved(self) -> list[str]:
@@ -136,6 +146,7 @@ def figures() -> Figures:
         by_provider=by_provider(lately),
         speeds=speeds(lately),
         new_letters={labels[0]: number for labels, number in _of(DEAD_LETTERS, lately)},
+        capped=lately[HOLDS.name, HoldReason.CAP.value],
     )
 
 

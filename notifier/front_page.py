@@ -91,8 +91,8 @@ def _share(share: Share) -> dict[str, Any]:
     return {"name": share.name, "any": bool(share.all), "width": f"{share.percent:.2f}", "shown": shown, "of": numbers}
 
 
-def _speed(speed: Speed) -> tuple[str, int, list[str]]:
-    return speed.name, speed.number, [_at_most(seconds) for seconds in speed.at_most]
+def _speed(speed: Speed) -> tuple[str, str, list[str]]:
+    return speed.name, f"{speed.number:,}", [_at_most(seconds) for seconds in speed.at_most]
 
 
 def _at_most(seconds: float) -> str:

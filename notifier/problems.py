@@ -29,8 +29,8 @@ class Problem:
 
 def problems(figures: Figures) -> list[Problem]:
     """The severe ones first."""
-    found = [*_servers(figures), *_breakers(figures), *_backlog(figures), *_shares(figures), *_letters(figures)]
-    return sorted(found, key=lambda problem: not problem.severe)
+    looks = (_servers, _breakers, _backlog, _shares, _letters, _held)
+    return sorted((found for look in looks for found in look(figures)), key=lambda problem: not problem.severe)
 
 
 def _servers(figures: Figures) -> Iterator[Problem]:
@@ -77,6 +77,12 @@ def _letters(figures: Figures) -> Iterator[Problem]:
         cause = max(figures.new_letters, key=lambda name: figures.new_letters[name])
         most = f", {figures.new_letters[cause]:,} of them {cause}" if len(figures.new_letters) > 1 else f": {cause}"
         yield Problem(False, f"{number:,} new dead letters in the last {LATELY} minutes{most}", LETTERS)
+
+
+def _held(figures: Figures) -> Iterator[Problem]:
+    if figures.capped:
+        text = f"{figures.capped:,} messages held in the last {LATELY} minutes: their recipients had their daily number"
+        yield Problem(False, text)
 
 
 def duration(seconds: float) -> str:
