@@ -10,7 +10,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import redis
@@ -19,6 +19,8 @@ from django.utils import timezone
 
 from channels import registry
 from channels.breaker import State
+from channels.gate import Gate
+from channels.models import BreakerChange
 from notifier import health, liveness, tally
 from notifier.catalogue import Priority
 from notifier.liveness import Signs
@@ -28,6 +30,7 @@ from notifier.measures import (
     DELIVERIES,
     EVENTS_RECORDED,
     HOLDS,
+    NO_PROVIDER,
     PRIORITIES,
     TIME_TO_PROVIDER,
     Measure,
@@ -43,6 +46,7 @@ LATELY = 15  # minutes over which shares and times are taken
 MOST_EVENTS = 10_000  # of a priority's backlog that are counted
 MOST_LETTERS = 10_000  # open dead letters that are counted, the newest
 PATIENCE = 0.3  # seconds for a connection to Redis, and again for an answer
+CHANGES = 1000  # of breakers that are looked through for when one opened: hours of an outage
 QUANTILES = (0.5, 0.95, 0.99)
 
 
@@ -90,7 +94,10 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """Its breaker; `state` None: not known, since Redis is away. `since` None: it never changed."""
+    """Its breaker; `state` None: not known, since Redis is away. `since` when it serves, or does not, None: always.
+
+    A breaker that opens anew after each trial has been away all the time.
+    """
 
     channel: str
     name: str
@@ -175,8 +182,9 @@ def by_provider(counts: Mapping[Key, int]) -> list[Share]:
     """How many attempts each provider accepted; without those that reached for none."""
     good, every = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for (channel, provider, outcome), number in _of(ATTEMPTS, counts):
-        every[channel, provider] += number
-        good[channel, provider] += number * (outcome == AttemptOutcome.ACCEPTED)
+        if provider != NO_PROVIDER:
+            every[channel, provider] += number
+            good[channel, provider] += number * (outcome == AttemptOutcome.ACCEPTED)
     return [Share(f"{channel} by {name}", good[channel, name], every[channel, name]) for channel, name in sorted(every)]
 
 
@@ -220,13 +228,34 @@ def _providers(now: datetime) -> list[Provider]:
     except ImproperlyConfigured as error:
         log.warning("no breaker states: %s", error)
         return []
-    found = []
-    for gate in gates:
-        if (status := gate.status()) is None:
-            found.append(Provider(gate.channel, gate.provider, None))
-            continue
-        since = now - timedelta(seconds=status.age) if status.age is not None else None
-        found.append(Provider(gate.channel, gate.provider, status.state, since, status.reason))
+    found = [_provider(gate, now) for gate in gates]
+    if all(provider.state in (State.CLOSED, None) for provider in found):
+        return found
+    away = away_since(BreakerChange.objects.order_by("-at").values_list("channel", "provider", "state", "at")[:CHANGES])
+    return [
+        provider
+        if provider.state in (State.CLOSED, None)
+        else replace(provider, since=away.get((provider.channel, provider.name), provider.since))
+        for provider in found
+    ]
+
+
+def _provider(gate: Gate, now: datetime) -> Provider:
+    if (status := gate.status()) is None:
+        return Provider(gate.channel, gate.provider, None)
+    since = now - timedelta(seconds=status.age) if status.age is not None else None
+    return Provider(gate.channel, gate.provider, status.state, since, status.reason)
+
+
+def away_since(changes: Iterable[tuple[str, str, str, datetime]]) -> dict[tuple[str, str], datetime]:
+    """When each provider that is away first was, from changes (channel, provider, state, at), newest first."""
+    found: dict[tuple[str, str], datetime] = {}
+    served = set()
+    for channel, provider, state, at in changes:
+        if state == State.CLOSED:
+            served.add((channel, provider))
+        elif (channel, provider) not in served:
+            found[channel, provider] = at
     return found
 
 

@@ -108,7 +108,8 @@ def _waiting(waiting: Waiting) -> tuple[str, str, str]:
 
 def _provider(provider: Provider) -> dict[str, str]:
     text, kind = STATES[provider.state] if provider.state else ("not known", "warns")
-    since = f"{timezone.localtime(provider.since):%Y-%m-%d %H:%M}" if provider.since else ""
+    today = provider.since and timezone.localdate(provider.since) == timezone.localdate()
+    since = f"{timezone.localtime(provider.since):{'%H:%M' if today else '%Y-%m-%d'}}" if provider.since else ""
     return {"name": f"{provider.channel} by {provider.name}", "state": text, "kind": kind, "since": since}
 
 

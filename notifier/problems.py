@@ -65,7 +65,7 @@ def _backlog(figures: Figures) -> Iterator[Problem]:
 
 
 def _shares(figures: Figures) -> Iterator[Problem]:
-    for what, shares in (("deliveries arrived", figures.by_channel), ("attempts were accepted", figures.by_provider)):
+    for what, shares in (("deliveries were sent", figures.by_channel), ("attempts were accepted", figures.by_provider)):
         for share in shares:
             if share.all >= ENOUGH and share.percent < GOOD_SHARE:
                 number = f"{share.good:,} of {share.all:,}"

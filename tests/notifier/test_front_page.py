@@ -12,7 +12,6 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 from pytest_django.fixtures import Settings
 
@@ -113,9 +112,8 @@ def test_what_is_wrong_now(staff: Client) -> None:
     engine.trigger("ORDER_PACKED", User.objects.create().id)
     engine.pass_time(timedelta(minutes=2))
     page = shown(staff)
-    opened = timezone.localtime()
     assert re.search(r"TOY by remote: breaker open since \d\d:\d\d: 6 of 6 calls failed", page)
-    assert f"TOY by remote open {opened:%Y-%m-%d}" in page
+    assert re.search(r"TOY by remote open \d\d:\d\d", page)
     assert "No worker takes from events, control, urgent" in page
     assert "Warning: Bulk events wait, the oldest for 2 min" in page
     assert "bulk 1 2 min" in page
@@ -178,7 +176,7 @@ def words(settings: Settings, **found: Any) -> list[str]:
         ({"waiting": [Waiting("normal", 1, False, 7300.0)]}, ["! Normal events wait, the oldest for 2 h"]),
         ({"by_channel": [Share("SMS", 1, 9)]}, []),  # too few to say anything
         ({"by_channel": [Share("SMS", 95, 100)]}, []),
-        ({"by_channel": [Share("SMS", 94, 100)]}, ["SMS: 94 of 100 deliveries arrived in the last 15 minutes"]),
+        ({"by_channel": [Share("SMS", 94, 100)]}, ["SMS: 94 of 100 deliveries were sent in the last 15 minutes"]),
         (
             {"new_letters": {"CRASHED": 1, "PLANNING": 4}},
             ["5 new dead letters in the last 15 minutes, 4 of them PLANNING"],
@@ -205,6 +203,22 @@ def test_a_beat_that_stopped(settings: Settings) -> None:
     assert words(settings, signs=signs(15.0, w1=served)) == []
     assert words(settings, signs=signs(40.0, w1=served)) == [f"! Beat: its last tick was 40 s ago; {stand_still}"]
     assert words(settings, signs=signs(None, w1=served)) == [f"! Beat: no tick is known; {stand_still}"]
+
+
+def test_a_provider_is_away_since_it_first_was() -> None:
+    def change(minutes: int, state: str, provider: str = "twilio") -> tuple[str, str, str, datetime]:
+        return "SMS", provider, state, NOW - timedelta(minutes=minutes)
+
+    changes = [
+        change(1, "OPEN"),
+        change(2, "HALF_OPEN"),
+        change(2, "CLOSED", "other"),
+        change(3, "OPEN"),
+        change(4, "CLOSED"),
+        change(5, "OPEN"),
+        change(6, "OPEN", "other"),
+    ]
+    assert figures.away_since(changes) == {("SMS", "twilio"): NOW - timedelta(minutes=3)}
 
 
 def test_durations() -> None:
