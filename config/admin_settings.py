@@ -33,7 +33,10 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "ENVIRONMENT": "notifier.admin.environment",
     "DASHBOARD_CALLBACK": "notifier.front_page.dashboard",
-    "STYLES": [lambda _request: static("preferences/history.css")],
+    "STYLES": [
+        lambda _request: static("preferences/history.css"),
+        lambda _request: static("notifier/admin.css"),
+    ],
     "SIDEBAR": {
         "show_search": True,
         "navigation": [
