@@ -8,7 +8,7 @@ from datetime import datetime
 
 from django.utils import timezone
 
-WIDTH, HEIGHT = 600, 140  # of the drawing, in its own units
+WIDTH, HEIGHT = 480, 140  # of the drawing, in its own units
 LEFT, TOP, BELOW = 44, 8, 20  # room for the numbers at the side, above, and for the times
 GAP = 2  # between two bars
 CLOCK = 32  # how much room a time takes
@@ -63,7 +63,7 @@ def chart(title: str, noun: str, minutes: Sequence[tuple[datetime, Sequence[tupl
         )
         for place, (at, pieces) in enumerate(minutes)
     ]
-    lines = [(round(_y(top * share, top), 1), f"{top * share:,.0f}") for share in (0, 0.5, 1)]
+    lines = [(round(_y(number, top), 1), _short(number)) for number in (0, top // 2, top)]
     last = len(minutes) - CLOCK / step  # a time beyond would be cut off
     times = [
         (round(LEFT + place * step, 1), _clock(at))
@@ -93,6 +93,12 @@ def _round(number: int) -> int:
     while number > 10 * size:
         size *= 10
     return next(end for end in range(2 * size, 11 * size, 2 * size) if number <= end)
+
+
+def _short(number: int) -> str:
+    """As 500 or 20k, for there is little room."""
+    thousand = 1000
+    return f"{number / thousand:g}k" if number >= thousand else str(number)
 
 
 def _in_words(noun: str, times: Sequence[datetime], sums: Sequence[int]) -> str:

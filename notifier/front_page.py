@@ -66,8 +66,7 @@ def live(request: HttpRequest, found: Figures) -> dict[str, Any]:
         "waiting": [_waiting(waiting) for waiting in found.waiting],
         "providers": [_provider(provider) for provider in found.providers],
         "providers_page": _page(request, PROVIDERS),
-        "letters": [(cause, number, _letters(request, cause)) for cause, number in found.letters],
-        "letters_page": _letters(request, ""),
+        "letters": [(cause, f"{number:,}", _letters(request, cause)) for cause, number in found.letters],
         "letters_more": sum(number for _, number in found.letters) >= MOST_LETTERS,
         **_heartbeat(found),
     }
@@ -127,7 +126,6 @@ def _page(request: HttpRequest, page: str) -> str:
 
 
 def _letters(request: HttpRequest, cause: str) -> str:
-    """The open ones, of this cause."""
+    """The open ones of this cause."""
     page = _page(request, LETTERS)
-    query = {"status__exact": "OPEN", **({"q": cause} if cause else {})}
-    return f"{page}?{urlencode(query)}" if page else ""
+    return f"{page}?{urlencode({'status__exact': 'OPEN', 'q': cause})}" if page else ""

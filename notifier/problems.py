@@ -76,7 +76,8 @@ def _letters(figures: Figures) -> Iterator[Problem]:
     if number := sum(figures.new_letters.values()):
         cause = max(figures.new_letters, key=lambda name: figures.new_letters[name])
         most = f", {figures.new_letters[cause]:,} of them {cause}" if len(figures.new_letters) > 1 else f": {cause}"
-        yield Problem(False, f"{number:,} new dead letters in the last {LATELY} minutes{most}", LETTERS)
+        letters = "dead letter" if number == 1 else "dead letters"
+        yield Problem(False, f"{number:,} new {letters} in the last {LATELY} minutes{most}", LETTERS)
 
 
 def _held(figures: Figures) -> Iterator[Problem]:

@@ -95,7 +95,7 @@ def test_what_was_counted_is_shown(staff: Client) -> None:
     for text in (
         "What is wrong",
         "TOY by remote: 9 of 20 attempts were accepted in the last 15 minutes",
-        "1 new dead letters in the last 15 minutes: CRASHED",
+        "1 new dead letter in the last 15 minutes: CRASHED",
         "3 messages held in the last 15 minutes: their recipients had their daily number",
         "1,200 events in the last hour, at most 1,200 a minute at",
         "1,999 sent, 1 failed so far",
