@@ -1,4 +1,6 @@
-"""Counting what happens, over all processes: each keeps counts until its task or request ends, then adds them in Redis.
+"""Counting what happens, over all processes: each keeps counts until its task ends, then adds them in Redis.
+
+Who takes events from callers, as web processes do, adds once a second.
 
 Two places there: totals, which only ever grow and are what Prometheus scrapes, and a hash for each minute, which lives
 26 hours and is what the admin's front page reads. While Redis is away the counts stay here, and are written when it is
@@ -11,13 +13,14 @@ is the truth; this is for people and alarms.
 
 from __future__ import annotations
 
+import atexit
 import os
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from threading import Lock
+from threading import Lock, Timer
 from typing import Any
 
 import redis
@@ -32,6 +35,7 @@ MINUTE = "notifier:tally:"  # followed by the minute since 1970, by Redis's cloc
 KEPT = 26 * 60 * 60  # seconds
 MICROSECONDS = 1_000_000  # sums are whole numbers of these
 SUM = "sum"
+SOON = 1.0  # seconds
 
 Key = tuple[str, ...]  # measure, its labels, and of a histogram the bucket's upper bound, or SUM
 
@@ -52,6 +56,7 @@ class _Kept:
     counts: Counter[Key] = field(default_factory=Counter)
     failures: int = 0  # of Redis, that are counted already
     lock: Lock = field(default_factory=Lock)
+    timer: Timer | None = None  # of `flush_soon`
 
 
 _kept = _Kept()
@@ -86,7 +91,8 @@ def add(counts: Mapping[Key, int]) -> None:
 
 def flush() -> None:
     """Write what was counted, by one command. Gives up within 0.3 s, and never raises; then it is kept."""
-    if not settings.METRICS or quick_redis.rests():
+    nothing = not _kept.counts and Resting.failures == _kept.failures
+    if nothing or not settings.METRICS or quick_redis.rests():
         return
     with _kept.lock:
         if failed := Resting.failures - _kept.failures:
@@ -95,6 +101,22 @@ def flush() -> None:
         counts, _kept.counts = _kept.counts, Counter()
     if counts and not quick_redis.ask(lambda client: _write(client, counts), lambda: False):
         add(counts)
+
+
+def flush_soon() -> None:
+    """The same a second later, unless it is to be done anyway: so callers who come one by one share a command."""
+    if not settings.METRICS:
+        return
+    with _kept.lock:
+        if _kept.timer is None:
+            _kept.timer = Timer(SOON, _flush_now)
+            _kept.timer.daemon = True
+            _kept.timer.start()
+
+
+def _flush_now() -> None:
+    _kept.timer = None
+    flush()
 
 
 def _write(client: redis.Redis, counts: Mapping[Key, int]) -> bool:
@@ -127,7 +149,10 @@ def _read(found: Mapping[Any, Any]) -> dict[Key, int]:
 
 def forget() -> None:
     """Count from nought; for a process that was forked, whose parent writes what it has counted itself."""
-    _kept.counts, _kept.lock, _kept.failures = Counter(), Lock(), Resting.failures
+    if _kept.timer:
+        _kept.timer.cancel()
+    _kept.counts, _kept.lock, _kept.failures, _kept.timer = Counter(), Lock(), Resting.failures, None
 
 
 os.register_at_fork(after_in_child=forget)
+atexit.register(flush)

@@ -83,11 +83,11 @@ class SettlingTask(ReliableTask):
 def ring() -> None:
     """Tell dispatch that something is due. Gives up within 0.3 s and never raises: Beat looks every second anyway.
 
-    Whoever rings has recorded something, and writes what it has counted.
+    Whoever rings has recorded something, and soon writes what it has counted.
     """
     if doorbell.press():
         _publish_dispatch()
-    tally.flush()
+    tally.flush_soon()
 
 
 def _publish_dispatch() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -86,6 +87,17 @@ def test_what_was_counted_while_redis_was_away_is_written_when_it_is_back(
     quick_redis.forget()
     tally.flush()
     assert tally.totals(client) == {HELD: 2, (ERRORS.name, "redis"): 1}
+
+
+def test_callers_share_a_write(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tally, "SOON", 0.05)
+    for _ in range(3):
+        tally.count(HOLDS, "CAP")
+        tally.flush_soon()
+    ends = time.monotonic() + 10
+    while not (found := tally.totals(client)) and time.monotonic() < ends:
+        time.sleep(0.01)
+    assert found == {HELD: 3}
 
 
 def test_switched_off_nothing_is_counted(client: redis.Redis, settings: Settings) -> None:
