@@ -8,9 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from celery.exceptions import Retry
+from django.db import InterfaceError, OperationalError
+from kombu.exceptions import OperationalError as BrokerError
 from pytest_django.fixtures import Settings
 
-from notifier import liveness, tally
+from notifier import liveness, tally, tasks
 from notifier.measures import ERRORS, HOLDS, REPAIRS, SETTLE_LAG, TALLIED
 from notifier.quick_redis import quick_redis
 from notifier.tally import Key
@@ -98,6 +101,26 @@ def test_callers_share_a_write(client: redis.Redis, monkeypatch: pytest.MonkeyPa
     while not (found := tally.totals(client)) and time.monotonic() < ends:
         time.sleep(0.01)
     assert found == {HELD: 3}
+
+
+@pytest.mark.parametrize(
+    ("failed", "server"),
+    [
+        (OperationalError("gone"), "database"),
+        (Retry(exc=InterfaceError("gone")), "database"),
+        (redis.ConnectionError("gone"), "redis"),
+        (BrokerError("gone"), "redis"),
+        (ValueError("of our own"), None),
+        (None, None),
+    ],
+)
+def test_a_task_tells_at_its_end_of_a_server_that_was_away(
+    client: redis.Redis, failed: Exception | None, server: str | None
+) -> None:
+    tally.count(HOLDS, "CAP")
+    tasks.dispatch.after_return("any", failed, "id", (), {}, None)
+    told: dict[Key, int] = {(ERRORS.name, server): 1} if server else {}
+    assert tally.totals(client) == {HELD: 1, **told}
 
 
 def test_switched_off_nothing_is_counted(client: redis.Redis, settings: Settings) -> None:
