@@ -1,6 +1,6 @@
-"""Counting what happens, over all processes: each keeps counts until its task ends, then adds them in Redis.
+"""Counting what happens, over all processes: each keeps counts for a second at most, then adds them in Redis.
 
-Who takes events from callers, as web processes do, adds once a second.
+A worker adds them as soon as its task ends, since it may be killed at any time.
 
 Two places there: totals, which only ever grow and are what Prometheus scrapes, and a hash for each minute, which lives
 26 hours and is what the admin's front page reads. While Redis is away the counts stay here, and are written when it is
@@ -35,7 +35,7 @@ MINUTE = "notifier:tally:"  # followed by the minute since 1970, by Redis's cloc
 KEPT = 26 * 60 * 60  # seconds
 MICROSECONDS = 1_000_000  # sums are whole numbers of these
 SUM = "sum"
-SOON = 1.0  # seconds
+SOON = 1.0  # seconds that counts wait for others
 
 Key = tuple[str, ...]  # measure, its labels, and of a histogram the bucket's upper bound, or SUM
 
@@ -56,7 +56,7 @@ class _Kept:
     counts: Counter[Key] = field(default_factory=Counter)
     failures: int = 0  # of Redis, that are counted already
     lock: Lock = field(default_factory=Lock)
-    timer: Timer | None = None  # of `flush_soon`
+    timer: Timer | None = None  # until they are written, where no task's end comes before
 
 
 _kept = _Kept()
@@ -87,6 +87,7 @@ def add(counts: Mapping[Key, int]) -> None:
         with _kept.lock:
             for key, number in counts.items():
                 _kept.counts[key] += number
+            _wait()
 
 
 def flush() -> None:
@@ -103,20 +104,19 @@ def flush() -> None:
         add(counts)
 
 
-def flush_soon() -> None:
-    """The same a second later, unless it is to be done anyway: so callers who come one by one share a command."""
-    if not settings.METRICS:
-        return
-    with _kept.lock:
-        if _kept.timer is None:
-            _kept.timer = Timer(SOON, _flush_now)
-            _kept.timer.daemon = True
-            _kept.timer.start()
+def _wait() -> None:
+    """For others that share the command; then for Redis. The caller holds the lock."""
+    if _kept.timer is None and _kept.counts:
+        _kept.timer = Timer(SOON, _flush_in_time)
+        _kept.timer.daemon = True
+        _kept.timer.start()
 
 
-def _flush_now() -> None:
+def _flush_in_time() -> None:
     _kept.timer = None
     flush()
+    with _kept.lock:
+        _wait()
 
 
 def _write(client: redis.Redis, counts: Mapping[Key, int]) -> bool:
@@ -148,11 +148,16 @@ def _read(found: Mapping[Any, Any]) -> dict[Key, int]:
 
 
 def forget() -> None:
-    """Count from nought; for a process that was forked, whose parent writes what it has counted itself."""
+    """Count from nought."""
     if _kept.timer:
         _kept.timer.cancel()
+    _begin()
+
+
+def _begin() -> None:
+    """In a process that was forked: its parent writes what it has counted itself, and threads do not come along."""
     _kept.counts, _kept.lock, _kept.failures, _kept.timer = Counter(), Lock(), Resting.failures, None
 
 
-os.register_at_fork(after_in_child=forget)
+os.register_at_fork(after_in_child=_begin)
 atexit.register(flush)

@@ -81,16 +81,9 @@ class SettlingTask(ReliableTask):
 
 
 def ring() -> None:
-    """Tell dispatch that something is due. Gives up within 0.3 s and never raises: Beat looks every second anyway.
-
-    Whoever rings has recorded something, and soon writes what it has counted.
-    """
-    if doorbell.press():
-        _publish_dispatch()
-    tally.flush_soon()
-
-
-def _publish_dispatch() -> None:
+    """Tell dispatch that something is due. Gives up within 0.3 s and never raises: Beat looks every second anyway."""
+    if not doorbell.press():
+        return
     try:
         with pools.producers[_doorbell_connection()].acquire(block=True, timeout=PUBLISH_PATIENCE) as producer:
             dispatch.apply_async(producer=producer, retry=False)

@@ -107,7 +107,6 @@ def _translated(error: Exception) -> ApiError | None:
 def database_away() -> ApiError:
     """503. Whether a commit that the database died in counts, only the same request with its key can tell."""
     tally.count(ERRORS, DATABASE)
-    tally.flush_soon()
     message = "The database cannot be reached. Try again, with the same Idempotency-Key where there is one."
     return ApiError(status.HTTP_503_SERVICE_UNAVAILABLE, "UNAVAILABLE", message, retry_after=RETRY_AFTER)
 

@@ -92,11 +92,10 @@ def test_what_was_counted_while_redis_was_away_is_written_when_it_is_back(
     assert tally.totals(client) == {HELD: 2, (ERRORS.name, "redis"): 1}
 
 
-def test_callers_share_a_write(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_task_counts_are_written_soon(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tally, "SOON", 0.05)
     for _ in range(3):
         tally.count(HOLDS, "CAP")
-        tally.flush_soon()
     ends = time.monotonic() + 10
     while not (found := tally.totals(client)) and time.monotonic() < ends:
         time.sleep(0.01)
