@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import redis
 from django.conf import settings
@@ -19,7 +19,9 @@ _T = TypeVar("_T")
 
 
 class Resting:
-    """`without`: what the absence of Redis means, for the log."""
+    """`without`: what the absence of Redis means, for the log. `failures`: how often this process had to do without."""
+
+    failures: ClassVar[int] = 0
 
     def __init__(self, without: str) -> None:
         self._without = without
@@ -27,15 +29,20 @@ class Resting:
 
     def attempt(self, question: Callable[[], _T], otherwise: Callable[[], _T]) -> _T:
         """The question's answer; while Redis is away or being left alone, what `otherwise` says."""
-        if time.monotonic() >= self.rests_until:
+        if not self.rests():
             try:
                 return question()
             except redis.RedisError as error:
                 self.rest(error)
         return otherwise()
 
+    def rests(self) -> bool:
+        """Whether Redis is being left alone."""
+        return time.monotonic() < self.rests_until
+
     def rest(self, error: Exception) -> None:
         """After a failure leave Redis alone for a while."""
+        Resting.failures += 1
         self.rests_until = time.monotonic() + REST
         log.warning("Redis is away, %s for %.0f s: %s", self._without, REST, type(error).__name__)
 

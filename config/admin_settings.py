@@ -32,7 +32,11 @@ UNFOLD = {
     "SITE_SYMBOL": "notifications",
     "SHOW_VIEW_ON_SITE": False,
     "ENVIRONMENT": "notifier.admin.environment",
-    "STYLES": [lambda _request: static("preferences/history.css")],
+    "DASHBOARD_CALLBACK": "notifier.front_page.dashboard",
+    "STYLES": [
+        lambda _request: static("preferences/history.css"),
+        lambda _request: static("notifier/admin.css"),
+    ],
     "SIDEBAR": {
         "show_search": True,
         "navigation": [

@@ -224,6 +224,7 @@ QUEUE_BOUND = number("NOTIFIER_QUEUE_BOUND", 1, least=1)
 RETRY_IN_CHORD_DUE = timedelta(seconds=30)  # when a task's own retry is lost, dispatch takes the row after this
 # messages to an address by a channel; 0: any number. What 16 bits count is the most (notifier/cap.py)
 DAILY_CAP = number("NOTIFIER_DAILY_CAP", 50, most=60_000)
+METRICS = flag("NOTIFIER_METRICS", default=True)  # off: nothing is counted (notifier/tally.py)
 MAX_CRASHES = 3  # attempts that ended with the process, before the row counts as poison
 WAKE_SPREAD = timedelta(seconds=20)  # over which a recovered provider's waiting deliveries come back
 REPLAY_RATE = max(1, number("NOTIFIER_REPLAY_RATE", 50))  # dead letters a second that all replays together send again

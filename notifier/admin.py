@@ -27,6 +27,7 @@ from channels.models import InboxMessage
 from notifier import borders, switches, switches_admin, tasks  # noqa: F401 - the third registers its page
 from notifier.catalogue import event_types
 from notifier.explain_page import explain_page
+from notifier.front_page import TEMPLATE, live_page
 from notifier.models import ApiKey, Attempt, DeadLetter, Delivery, NotificationEvent
 from notifier.querysets.dead_letters import Filter
 from notifier.replay import EXPLAINED, replay
@@ -36,6 +37,7 @@ from preferences.admin import WithHistory
 from preferences.list_admin import ReadOnlyAdmin
 from preferences.models import Change, User
 
+admin.site.index_template = TEMPLATE
 NOTHING = "-"
 COLOURS = {
     **dict.fromkeys(["SENT", "DELIVERED", "ACCEPTED", "REPLAYED"], "success"),
@@ -96,7 +98,11 @@ class EventAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(lambda request: explain_page(request, self.admin_site))
-        return [path("explain/", view, name="notifier_notificationevent_explain"), *super().get_urls()]
+        return [
+            path("explain/", view, name="notifier_notificationevent_explain"),
+            path("live/", self.admin_site.admin_view(live_page), name="notifier_notificationevent_live"),
+            *super().get_urls(),
+        ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[NotificationEvent]:
         return super().get_queryset(request).prefetch_related("deliveries")  # type: ignore[no-any-return]

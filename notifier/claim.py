@@ -15,7 +15,7 @@ from django.conf import settings
 from channels import registry
 from channels.base import BREAKER_OPEN, Channel, Message, Outcome, Permit, Receipt
 from channels.errors import MessageRejected, ProviderUnavailable
-from notifier import backoff, borders, cap, switches
+from notifier import backoff, borders, cap, counts, switches
 from notifier.catalogue import GONE, event_types
 from notifier.links import NO_LINKS, Links, links
 from notifier.models import Attempt, Delivery
@@ -71,7 +71,7 @@ def claim(channel: Channel, ids: Sequence[UUID], *, early: bool = False, alone: 
     switched = switches.refresh()
     switched.tell(channel)
     permit = NO_LEAVE if channel.name in switched.channels else channel.permit(len(ids), urgent=urgent)
-    rows = Delivery.objects.claim(
+    rows, overtaken = Delivery.objects.claim(
         ids,
         room=permit.granted,
         early=early,
@@ -80,6 +80,7 @@ def claim(channel: Channel, ids: Sequence[UUID], *, early: bool = False, alone: 
         lease=settings.DELIVERY_LEASE,
         whole=comes_whole(len(ids)),
     )
+    counts.skipped(channel.name, overtaken)
     claimed, waiting, paused, kinds = [], [], [], registry.address_kinds()
     for row in rows:
         limits = _limits(channel, row, permit, kinds)
@@ -91,7 +92,8 @@ def claim(channel: Channel, ids: Sequence[UUID], *, early: bool = False, alone: 
             waiting.append((row, limits))
     if paused:
         Delivery.objects.pause(paused)
-    given_up = _wait(waiting, permit)
+        counts.held(HoldReason.PAUSED for _ in paused)
+    given_up = _wait(channel, waiting, permit)
     going = _skip(channel, claimed, kinds)
     if channel.disturbs or switched.types:
         going = _hold(channel, going, kinds)
@@ -116,6 +118,7 @@ def _skip(channel: Channel, claimed: Sequence[Claimed], kinds: Mapping[str, str]
             going.append(item)
     if skips:
         Delivery.objects.skip(skips)
+        counts.skipped(channel.name, [skip.reason for skip in skips])
     return going
 
 
@@ -132,6 +135,7 @@ def _hold(channel: Channel, claimed: Sequence[Claimed], kinds: Mapping[str, str]
             going.append(item)
     if holds:
         Delivery.objects.hold(holds)
+        counts.held(hold.reason for hold in holds)
     return going
 
 
@@ -166,22 +170,26 @@ def _limits(channel: Channel, row: Candidate, permit: Permit, kinds: Mapping[str
     return Limits(event_type.retry_policy(row.channel), stand_in, channel.resend_unknown, permit.trial)
 
 
-def _wait(rows: Iterable[tuple[Candidate, Limits]], permit: Permit) -> list[UUID]:
+def _wait(channel: Channel, rows: Iterable[tuple[Candidate, Limits]], permit: Permit) -> list[UUID]:
     """Postpone what the provider has no room for now; the events of what has waited until its fallback was due."""
-    postponed, lost = [], []
+    postponed, lost, causes = [], [], {}
     for row, limits in rows:
         waited = timedelta(seconds=row.waited)
         left = limits.left(waited)
         if left is not None and left <= 0:
             cause = "ProviderUnavailable" if permit.reason == BREAKER_OPEN else "RateLimited"
             lost.append(GivenUp(row.id, row.attempt, cause, f"{permit.reason}, and its fallback is due"))
+            causes[row.event_id] = cause
             continue
         due_in = backoff.poll(permit.wait, waited.total_seconds())
         due_in = min(due_in, row.seconds_to_live, due_in if left is None else left)
         postponed.append(Postponed(row.id, due_in, f"waits: {permit.reason}"))
     if postponed:
         Delivery.objects.postpone(postponed)
-    return Delivery.objects.give_up(lost) if lost else []
+        counts.waited(channel.name, permit, len(postponed))
+    given_up = Delivery.objects.give_up(lost) if lost else []
+    counts.given_up(channel.name, [causes[event] for event in given_up])
+    return given_up
 
 
 def _tried_addresses(claimed: Sequence[Claimed]) -> dict[UUID, set[str]]:

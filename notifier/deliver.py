@@ -14,9 +14,11 @@ from django.db import InterfaceError, OperationalError, connection
 from channels import registry
 from channels.base import Channel, Outcome, Receipt
 from channels.errors import InvalidRecipient, ProviderUnavailable
+from notifier import counts, tally
 from notifier.claim import Claim, Claimed, claim
 from notifier.failpoints import hit
 from notifier.fingerprint import fingerprint
+from notifier.measures import DATABASE, ERRORS
 from notifier.models import Delivery, new_id
 from notifier.querysets.deliveries import AttemptRow, DeliveryResult
 from notifier.querysets.sql import storable
@@ -111,7 +113,9 @@ def _nothing_went_out(claimed: Sequence[Claimed]) -> bool:
 
 def _record(channel: Channel, claimed: Sequence[Claimed], *, in_chord: bool) -> set[tuple[str, int]]:
     """Write down what happened; the events (id, round) in which a delivery failed for good."""
-    changed = _finish([_result(item, in_chord=in_chord) for item in claimed])
+    results = [_result(item, in_chord=in_chord) for item in claimed]
+    changed = _finish(results)
+    counts.sent(channel.name, claimed, results, changed)
     for item in claimed:
         _mark_invalid(channel, item)
     rounds = {item.row.event_id: item.row.round for item in claimed}
@@ -128,6 +132,7 @@ def _finish(results: Sequence[DeliveryResult]) -> list[tuple[UUID, str]]:
             if time.monotonic() > gives_up or connection.in_atomic_block:
                 raise
             log.warning("outcomes not written yet, trying again: %s", type(error).__name__)
+            tally.count(ERRORS, DATABASE)
             connection.close()
             time.sleep(0.5)
 

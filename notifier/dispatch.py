@@ -7,6 +7,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID
 
 import orjson
@@ -14,7 +15,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 
 from channels import registry
-from notifier import backoff, cap, switches
+from notifier import backoff, cap, counts, switches
 from notifier.catalogue import Priority, event_types
 from notifier.failpoints import hit
 from notifier.models import DeadLetter, Delivery, NotificationEvent
@@ -22,7 +23,7 @@ from notifier.operations import tell_operations
 from notifier.plan import Planned, capped, counted, plan_now
 from notifier.querysets.deliveries import Postponed, Ready
 from notifier.querysets.events import DueEvent
-from notifier.states import EventStatus, HoldReason
+from notifier.states import EventStatus, HoldReason, SkipReason
 from preferences.resolve import comes_whole
 
 log = logging.getLogger(__name__)
@@ -104,8 +105,10 @@ def _by_channel(rows: Iterable[Ready]) -> dict[str, list[str]]:
 
 def _without_disabled(rows: Sequence[Ready]) -> list[Ready]:
     """A channel that was switched off meanwhile carries nothing any more: no worker would ever take its messages."""
-    if disabled := [row.id for row in rows if row.channel not in registry.names()]:
-        Delivery.objects.disable(disabled)
+    if disabled := [row for row in rows if row.channel not in registry.names()]:
+        Delivery.objects.disable([row.id for row in disabled])
+        for row in disabled:
+            transaction.on_commit(partial(counts.skipped, row.channel, [SkipReason.CHANNEL_DISABLED.value]))
     return [row for row in rows if row.channel in registry.names()]
 
 
@@ -120,6 +123,7 @@ def _plan(events: Sequence[DueEvent]) -> list[Ready]:
     kinds, disturbing = registry.address_kinds(), registry.disturbing()
     fresh = [(event, _planned(event, kinds, disturbing)) for event in events if event.is_new]
     planned = [(event.id, delivery) for event, some in _capped(fresh, kinds, disturbing) for delivery in some]
+    transaction.on_commit(partial(counts.planned, [delivery for _, delivery in planned]))
     return Delivery.objects.plan(planned, [event.id for event in events if not event.is_new])
 
 
@@ -178,7 +182,8 @@ def _plan_failed(event: NotificationEvent, error: Exception) -> None:
     if event.plan_failures + 1 < MAX_PLAN_FAILURES:
         NotificationEvent.objects.plan_again([(event.id, PLAN_AGAIN * 2.0**event.plan_failures)])
         return
-    NotificationEvent.objects.conclude([(event.id, EventStatus.FAILED.value)])
+    concluded = NotificationEvent.objects.conclude([(event.id, EventStatus.FAILED.value)])
+    transaction.on_commit(partial(counts.settled, concluded))
     user_id = event.user_id and str(event.user_id)
     body = {"eventType": event.event_type, "userId": user_id, "metadata": event.metadata, "recipient": event.recipient}
     DeadLetter.objects.create(
@@ -188,3 +193,4 @@ def _plan_failed(event: NotificationEvent, error: Exception) -> None:
         last_error=repr(error)[:500],
         payload=orjson.dumps(body),
     )
+    transaction.on_commit(partial(counts.refused, ["PLANNING"]))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from uuid import UUID
 
 import orjson
@@ -20,8 +21,10 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
 from channels.models import InboxMessage
+from notifier import counts
 from notifier.models import DeadLetter, NotificationEvent
 from notifier.querysets.events import Person
+from notifier.states import SkipReason
 from preferences import people
 from preferences.addresses import clean_phone
 
@@ -93,8 +96,10 @@ def _events(person: Person, total: Forgotten) -> Iterator[Forgotten]:
 def _erase(ids: Sequence[UUID], total: Forgotten, *, while_sending: bool) -> None:
     with transaction.atomic():
         done = NotificationEvent.objects.erase(ids, while_sending=while_sending)
+        for channel in done.skipped:
+            transaction.on_commit(partial(counts.skipped, channel, [SkipReason.ERASED.value]))
     total.events += len(done.events)
-    total.skipped += done.skipped
+    total.skipped += len(done.skipped)
     total.letters += done.letters
     total.waits += sorted(set(ids) - set(done.events))
 

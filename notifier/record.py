@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 
+from notifier import counts
 from notifier.catalogue import Audience, event_types
 from notifier.models import NotificationEvent, new_id
 from notifier.querysets.events import Likeness, NewEvent
@@ -51,6 +53,8 @@ def record_many(triggers: Sequence[Trigger], source: str) -> list[list[Recorded]
             seen = _insert_once(source, wanted)
     else:
         seen = _insert(source, wanted)
+    new = [row.event_type for row in wanted if row.id in seen.created]
+    transaction.on_commit(partial(counts.recorded, new))
     return [some if isinstance(some, TriggerError) else _recorded(some, seen) for some in rows]
 
 

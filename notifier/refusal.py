@@ -9,12 +9,14 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
 import orjson
 from django.db import DataError, connection, transaction
 
+from notifier import counts
 from notifier.models import DeadLetter
 from notifier.querysets.sql import storable
 from notifier.record import Recorded, record_many
@@ -63,6 +65,7 @@ def bury(source: str, refusals: Sequence[Refusal]) -> None:
         for refusal in refusals
     ]
     DeadLetter.objects.bulk_create(letters, batch_size=BATCH, ignore_conflicts=True)
+    transaction.on_commit(partial(counts.refused, [refusal.cause for refusal in refusals]))
 
 
 def _letter_key(refusal: Refusal) -> str:

@@ -6,12 +6,14 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 
 from channels import registry
+from notifier import counts
 from notifier.catalogue import GONE, EventType, event_types
 from notifier.failpoints import hit
 from notifier.models import Delivery, NotificationEvent
@@ -63,9 +65,11 @@ def settle(rounds: Iterable[tuple[UUID, int]], *, early: bool = False) -> bool:
 def _settle_sent(wanted: dict[UUID, int]) -> None:
     """Conclude those of which everything was sent, as most are, and take them out."""
     hit("settle.deciding")
-    for event in NotificationEvent.objects.conclude_sent(list(wanted)):
-        del wanted[event]
+    concluded = NotificationEvent.objects.conclude_sent(list(wanted))
+    for event in concluded:
+        del wanted[event.id]
     hit("settle.committed")
+    counts.settled(concluded)
 
 
 def _settle_alone(event: UUID, number: int, *, early: bool) -> bool:
@@ -175,8 +179,10 @@ def _next_due(deliveries: Sequence[Delivery]) -> datetime | None:
 def _write(decisions: Decisions) -> bool:
     if decisions.fallbacks:
         Delivery.objects.plan(decisions.fallbacks)
+        transaction.on_commit(partial(counts.planned, [planned for _, planned in decisions.fallbacks]))
     if decisions.verdicts:
-        NotificationEvent.objects.conclude(decisions.verdicts)
+        concluded = NotificationEvent.objects.conclude(decisions.verdicts)
+        transaction.on_commit(partial(counts.settled, concluded))
     if decisions.due:
         NotificationEvent.objects.wait_until(decisions.due)
     told = [_tell_operations(event, lost) for event, lost in decisions.unreached]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
 
+from notifier import counts
 from notifier.failpoints import hit
 from notifier.models import Delivery, NotificationEvent, new_id
 from notifier.querysets.deliveries import AttemptRow, DeliveryResult
@@ -57,7 +59,10 @@ def _free_sends() -> int:
     orphans = Delivery.objects.lease_expired(BATCH)
     if not orphans:
         return 0
-    Delivery.objects.finish([_crashed(delivery) for delivery in orphans])
+    results = [_crashed(delivery) for delivery in orphans]
+    Delivery.objects.finish(results)
+    for delivery, result in zip(orphans, results, strict=True):
+        transaction.on_commit(partial(counts.crashed, delivery.channel, result))
     ids = sorted({delivery.event_id for delivery in orphans})
     events = NotificationEvent.objects.lock_unsettled(ids)
     NotificationEvent.objects.wait_until([(event.id, None, False) for event in events])

@@ -11,19 +11,21 @@ from typing import Any
 from uuid import UUID
 
 from celery import Signature, Task, chord, shared_task
-from celery.exceptions import Reject
+from celery.exceptions import Reject, Retry
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from kombu import Connection, pools
 from kombu.exceptions import OperationalError as BrokerError
+from redis import RedisError
 
 from channels import registry
 from channels.errors import ProviderUnavailable
 from notifier import deliver as delivering
 from notifier import dispatch as dispatching
-from notifier import doorbell, failpoints, liveness, pauses, pressure, retention, sweep
+from notifier import doorbell, failpoints, liveness, pauses, pressure, retention, sweep, tally
 from notifier import settle as settling
 from notifier.dispatch import Lane, Round
+from notifier.measures import DATABASE, ERRORS, REDIS, REPAIRS, ROUND, SEND
 from notifier.quick_redis import quick_redis
 from notifier.refusal import UNSTORABLE, Refusal, bury, record_each, type_named
 from notifier.sources import check_source
@@ -37,9 +39,23 @@ PUBLISH_PATIENCE = 0.15  # seconds for a connection of the doorbell's, and again
 
 #: The database is away for a moment: what a task was to do in it, it does a little later.
 DATABASE_AWAY = (OperationalError, InterfaceError)
+REDIS_AWAY = (RedisError, BrokerError)
 
 
-class ReliableTask(Task):  # type: ignore[type-arg]
+class CountingTask(Task):  # type: ignore[type-arg]
+    """Writes at its end what was counted meanwhile; so it costs one command a task, after the chord has gone on."""
+
+    def after_return(self, _status: str, retval: Any, *_: Any) -> None:
+        """`retval` is the error where the task failed, or is to be tried again."""
+        cause = retval.exc if isinstance(retval, Retry) else retval
+        if isinstance(cause, DATABASE_AWAY):
+            tally.count(ERRORS, DATABASE)
+        elif isinstance(cause, REDIS_AWAY):
+            tally.count(ERRORS, REDIS)
+        tally.flush()
+
+
+class ReliableTask(CountingTask):
     """A retry that cannot be published goes back to the queue: Celery alone would delete the message."""
 
     Request = "config.consumer:QuietRequest"  # by name, as Celery takes it: the worker's class, of no use elsewhere
@@ -152,7 +168,7 @@ def _payload(body: Any) -> bytes:
         return b""
 
 
-@shared_task(name="notifier.dispatch")
+@shared_task(name="notifier.dispatch", base=CountingTask)
 def dispatch() -> None:
     """Start a round for what is due, urgent first; ring again where more may be waiting."""
     doorbell.release()
@@ -246,7 +262,7 @@ def fall_back(rounds: Sequence[tuple[str, int]]) -> None:
         ring()
 
 
-@shared_task(name="notifier.sweep")
+@shared_task(name="notifier.sweep", base=CountingTask)
 def repair() -> None:
     """Beat's repair scan: until nothing is left to repair, or the next one is due."""
     losses, ends = liveness.losses(), time.monotonic() + SWEEP_BUDGET
@@ -263,6 +279,8 @@ def _repaired(swept: sweep.Swept) -> bool:
     if not (swept.freed or swept.lost_rounds):
         return False
     log.warning("sweeper: %d sends freed, %d rounds recovered", swept.freed, len(swept.lost_rounds))
+    tally.count(REPAIRS, SEND, number=swept.freed)
+    tally.count(REPAIRS, ROUND, number=len(swept.lost_rounds))
     settling.settle(swept.lost_rounds)
     ring()
     return True

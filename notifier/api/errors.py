@@ -14,6 +14,9 @@ from django.db import DataError, InterfaceError, InternalError, OperationalError
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
+from notifier import tally
+from notifier.measures import DATABASE, ERRORS
+
 RETRY_AFTER = 5  # seconds; a database that was away is asked again at most this often
 # refused, lost, shutting down, starting up, too many connections, a statement that took too long; and in a state that
 # allows no work, such as read-only after a failover (InternalError)
@@ -103,6 +106,7 @@ def _translated(error: Exception) -> ApiError | None:
 
 def database_away() -> ApiError:
     """503. Whether a commit that the database died in counts, only the same request with its key can tell."""
+    tally.count(ERRORS, DATABASE)
     message = "The database cannot be reached. Try again, with the same Idempotency-Key where there is one."
     return ApiError(status.HTTP_503_SERVICE_UNAVAILABLE, "UNAVAILABLE", message, retry_after=RETRY_AFTER)
 

@@ -90,6 +90,20 @@ class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
             cursor.execute(f"SELECT count(*) FROM notifier_deadletter AS letter WHERE {_WANTED}", wanted.params())  # noqa: S608
             return int(cursor.fetchone()[0])
 
+    def open_by_cause(self, limit: int) -> dict[str, int]:
+        """How many of the newest `limit` open letters each cause has. Walks dead_letter_open that far."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT cause, count(*) FROM (
+                    SELECT cause FROM notifier_deadletter WHERE status = 'OPEN'
+                    ORDER BY created_at DESC LIMIT %s) AS newest
+                GROUP BY cause
+                """,
+                [limit],
+            )
+            return dict(cursor.fetchall())
+
     def page(self, wanted: Filter, after: Cursor, size: int) -> list[Listed]:
         """The next open letters, oldest first. Walks dead_letter_open backwards."""
         with connection.cursor() as cursor:

@@ -164,12 +164,13 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         superseded_from: Mapping[str, int],
         lease: timedelta,
         whole: bool,
-    ) -> list[Candidate]:
+    ) -> tuple[list[Candidate], list[str]]:
         """Take what may be sent of these: the first `room` of them -> SENDING, which counts the attempt.
 
-        What is too late or overtaken -> SKIPPED, and is not returned; the others are, and wait for room. `early`: also
-        those whose retry is not due yet; `alone`: also one whose last attempt crashed. One statement, committed by
-        itself. What overtook an event is looked up by event_order. `whole`: see
+        Returns them and those that wait for room; and the reasons of what is too late or overtaken, which -> SKIPPED.
+
+        `early`: also those whose retry is not due yet; `alone`: also one whose last attempt crashed. One statement,
+        committed by itself. What overtook an event is looked up by event_order. `whole`: see
         preferences.resolve.glance_sql.
         """
         with connection.cursor() as cursor:
@@ -186,9 +187,11 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
                     "whole": whole,
                 },
             )
-            rows = cursor.fetchall()
+            found = cursor.fetchall()
+        rows = [row for row in found if not row[0]]
         recipients = people([row[-2:] for row in rows])
-        return [_candidate(row, recipient) for row, recipient in zip(rows, recipients, strict=True)]
+        candidates = [_candidate(row, recipient) for row, recipient in zip(rows, recipients, strict=True)]
+        return candidates, [row[0] for row in found if row[0]]
 
     def skip(self, skips: Sequence[Skip]) -> None:
         """SENDING -> SKIPPED, for rows that the caller has claimed."""
@@ -370,7 +373,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return list(
             self.raw(
                 """
-                SELECT id, event_id, attempt, crashes, provider, due_at, lease_until FROM notifier_delivery
+                SELECT id, event_id, channel, attempt, crashes, provider, due_at, lease_until FROM notifier_delivery
                 WHERE lease_until < statement_timestamp() AND status = 'SENDING'
                 ORDER BY lease_until LIMIT %s FOR UPDATE SKIP LOCKED
                 """,
@@ -480,11 +483,11 @@ WITH locked AS MATERIALIZED (
         lease_until = statement_timestamp() + %(lease)s * interval '1 second'
     WHERE delivery.id = ANY(ARRAY(SELECT id FROM placed WHERE obstacle = '' AND fits))
 )
-SELECT id, event_id, round, channel, attempt + fits::int, fits, tries, unknown_since, forced, hold_reason,
+SELECT obstacle, id, event_id, round, channel, attempt + fits::int, fits, tries, unknown_since, forced, hold_reason,
        extract(epoch FROM statement_timestamp() - first_due_at)::float8,
        extract(epoch FROM expires_at - statement_timestamp())::float8,
        statement_timestamp(), event_type, order_id, metadata::text, recorded_at, user_id, person
-FROM placed WHERE obstacle = '' ORDER BY id
+FROM placed ORDER BY id
 """  # noqa: S608 - every value is a parameter
 
 _RESULT = {
@@ -593,5 +596,5 @@ SET due_at = LEAST(event.due_at, events.due_at) FROM events WHERE event.id = eve
 
 
 def _candidate(row: tuple[Any, ...], recipient: Recipient) -> Candidate:
-    *columns, metadata, recorded_at, _user_id, _glance = row
+    _obstacle, *columns, metadata, recorded_at, _user_id, _glance = row
     return Candidate(*(*columns, orjson.loads(metadata), recorded_at, recipient))

@@ -84,11 +84,23 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """Which events were forgotten, and how many deliveries were skipped and dead letters emptied on the way."""
+    """Which events were forgotten, the channels of the deliveries that were skipped on the way, and how many dead
+    letters were emptied.
+    """
 
     events: list[UUID]
-    skipped: int
+    skipped: list[str]
     letters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An event that came to its end. `lag`: seconds since its last delivery was finished, None where none ever was."""
+
+    id: UUID
+    event_type: str
+    status: str
+    lag: float | None
 
 
 FORGOTTEN = bytes(32)  # in place of a body's hash: it could be tried out
@@ -231,7 +243,7 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
         """The dispatched events among these, locked in id order."""
         return list(self.filter(id__in=list(ids), status="DISPATCHED").order_by("id").select_for_update())
 
-    def conclude_sent(self, ids: Sequence[UUID]) -> list[UUID]:
+    def conclude_sent(self, ids: Sequence[UUID]) -> list[Settled]:
         """DISPATCHED -> SENT for those of which nothing is open or lost, and something planned was accepted; these.
 
         One statement for what most rounds end with; the same that settle.status_of says. It may look at deliveries as
@@ -240,19 +252,13 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
         """
         with connection.cursor() as cursor:
             cursor.execute(_CONCLUDE_SENT, [list(ids)])
-            return [row[0] for row in cursor.fetchall()]
+            return [Settled(*row) for row in cursor.fetchall()]
 
-    def conclude(self, verdicts: Sequence[tuple[UUID, str]]) -> None:
-        """Give events that the caller has locked their final status."""
-        execute(
-            """
-            UPDATE notifier_notificationevent AS event
-            SET status = verdict.status, settled_at = statement_timestamp(), due_at = NULL, lease_until = NULL
-            FROM unnest(%(ids)s::uuid[], %(statuses)s::text[]) AS verdict(id, status)
-            WHERE event.id = ANY(%(ids)s) AND event.id = verdict.id
-            """,
-            {"ids": [i for i, _ in verdicts], "statuses": [s for _, s in verdicts]},
-        )
+    def conclude(self, verdicts: Sequence[tuple[UUID, str]]) -> list[Settled]:
+        """Give events that the caller has locked their final status; these."""
+        with connection.cursor() as cursor:
+            cursor.execute(_CONCLUDE, {"ids": [i for i, _ in verdicts], "statuses": [status for _, status in verdicts]})
+            return [Settled(*row) for row in cursor.fetchall()]
 
     def wait_until(self, dues: Sequence[tuple[UUID, datetime | None, bool]]) -> None:
         """Set when events that the caller has locked are due (None: now); True ends their round's lease."""
@@ -339,7 +345,7 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
         """
         with connection.cursor() as cursor:
             cursor.execute(_SKIP_ERASED, [list(ids)])
-            skipped = cursor.rowcount
+            skipped = [row[0] for row in cursor.fetchall()]
             cursor.execute(_ERASE, {"ids": list(ids), "while_sending": while_sending, "forgotten": FORGOTTEN})
             events, letters = cursor.fetchone()
         return Erased(events, skipped, letters)
@@ -406,6 +412,7 @@ WITH events AS MATERIALIZED (
 UPDATE notifier_delivery
 SET status = 'SKIPPED', skip_reason = 'ERASED', detail = '', finished_at = statement_timestamp()
 WHERE id = ANY(ARRAY(SELECT id FROM open))
+RETURNING channel
 """
 
 _ERASE = """
@@ -467,19 +474,32 @@ CROSS JOIN LATERAL (
 
 _OVERTAKEN_BY = "SELECT " + overtaken_by_sql("%s", "%s", "%s")
 
+# what is locked is what is written: so its rows are read from the first half, and not joined to the second
 _CONCLUDE_SENT = """
-WITH sent AS (
-    SELECT event.id FROM notifier_notificationevent AS event
-    WHERE event.id = ANY(%s) AND event.status = 'DISPATCHED' AND (
+WITH sent AS MATERIALIZED (
+    SELECT event.id, event.event_type, told.finished_at
+    FROM notifier_notificationevent AS event, LATERAL (
         SELECT bool_and(delivery.status IN ('SENT', 'DELIVERED', 'SKIPPED'))
-               AND bool_or(delivery.status <> 'SKIPPED' AND delivery.fallback_of = '')
-        FROM notifier_delivery AS delivery WHERE delivery.event_id = event.id)
+               AND bool_or(delivery.status <> 'SKIPPED' AND delivery.fallback_of = '') AS all_sent,
+               max(delivery.finished_at) AS finished_at
+        FROM notifier_delivery AS delivery WHERE delivery.event_id = event.id) AS told
+    WHERE event.id = ANY(%s) AND event.status = 'DISPATCHED' AND told.all_sent
     ORDER BY event.id FOR UPDATE OF event
+), concluded AS (
+    UPDATE notifier_notificationevent AS event
+    SET status = 'SENT', settled_at = statement_timestamp(), due_at = NULL, lease_until = NULL
+    WHERE event.id = ANY(ARRAY(SELECT id FROM sent))
 )
+SELECT id, event_type, 'SENT', extract(epoch FROM statement_timestamp() - finished_at)::float8 FROM sent
+"""
+
+_CONCLUDE = """
 UPDATE notifier_notificationevent AS event
-SET status = 'SENT', settled_at = statement_timestamp(), due_at = NULL, lease_until = NULL
-WHERE event.id = ANY(ARRAY(SELECT id FROM sent))
-RETURNING event.id
+SET status = verdict.status, settled_at = statement_timestamp(), due_at = NULL, lease_until = NULL
+FROM unnest(%(ids)s::uuid[], %(statuses)s::text[]) AS verdict(id, status)
+WHERE event.id = ANY(%(ids)s) AND event.id = verdict.id
+RETURNING event.id, event.event_type, event.status, extract(epoch FROM statement_timestamp() - (
+    SELECT max(delivery.finished_at) FROM notifier_delivery AS delivery WHERE delivery.event_id = event.id))::float8
 """
 
 # arrays instead of joins, so that the planner takes the indexes whatever it believes of the batch's size

@@ -102,6 +102,7 @@ ADMIN_PAGES: Mapping[str, int] = {
     "app_list": 404,
     "preferences_change_export": 403,
     "notifier_notificationevent_explain": 403,
+    "notifier_notificationevent_live": 403,
     "auth_user_password_change": 403,
     "": 404,  # whatever else; and the old addresses of objects, which lead to their pages
 }

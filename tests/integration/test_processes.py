@@ -10,11 +10,12 @@ import pytest
 from celery import chord, current_app
 from django.conf import settings
 
-from notifier import tasks
+from notifier import liveness, tally, tasks
 from notifier.models import Attempt, DeadLetter, Delivery, NotificationEvent
 from preferences.models import User
 from tests import engine, processes
 from tests.sandbox_process import Sandbox
+from tests.tallies import tally_of_nothing
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
@@ -27,6 +28,7 @@ def settled(*events: uuid.UUID) -> Callable[[], bool]:
 
 
 def test_a_celery_caller_reaches_four_channels(workers: dict[str, Path], sandbox: Sandbox, customer: Customer) -> None:
+    tally_of_nothing()
     ada = customer()
     arguments = {"event_type": "ORDER_SHIPPED", "user_id": str(ada.id), "metadata": SHIPPED, "idempotency_key": "k1"}
     for _ in range(2):
@@ -37,6 +39,18 @@ def test_a_celery_caller_reaches_four_channels(workers: dict[str, Path], sandbox
     assert sorted(m["channel"] for m in sandbox.messages()) == ["EMAIL", "PUSH", "SMS"]
     assert event.settled_at
     assert (event.settled_at - event.recorded_at).total_seconds() < 10
+    once = {
+        ("notifier_events_recorded_total", "ORDER_SHIPPED"),
+        ("notifier_events_settled_total", "ORDER_SHIPPED", "SENT"),
+        *(("notifier_deliveries_total", channel, "SENT") for channel in ("EMAIL", "SMS", "PUSH", "IN_APP")),
+    }
+    processes.wait_for(lambda: once <= tallied().keys(), "the counts of every process")
+    assert {tallied()[key] for key in once} == {1}
+
+
+def tallied() -> dict[tuple[str, ...], int]:
+    with liveness.client_with(1) as client:
+        return tally.totals(client)
 
 
 def test_an_invalid_celery_call_is_kept(workers: dict[str, Path], db: None) -> None:
