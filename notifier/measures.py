@@ -277,6 +277,11 @@ PAUSED = Measure(
     "1 for what operators have paused",
     Kind.GAUGE,
     ("kind", "name"),
+    lambda: [
+        *(("CHANNEL", name) for name in registry.names()),
+        *(("PROVIDER", ":".join(gate)) for gate in _gates()),
+        *(("EVENT_TYPE", name) for name in event_types()),
+    ],
 )
 BEAT_AGE = Measure("notifier_beat_age_seconds", "Since Beat's last tick, up to a week", Kind.GAUGE)
 WORKERS = Measure("notifier_workers", "Workers that live", Kind.GAUGE)

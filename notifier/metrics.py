@@ -83,7 +83,8 @@ class Waiting(Collector):
         return {_priority(each): NotificationEvent.objects.backlog([each], MOST_EVENTS) for each in Priority}
 
     def _paused(self) -> dict[Labels, float]:
-        return dict.fromkeys(Pause.objects.values_list("kind", "name"), 1)
+        found: dict[Labels, float] = dict.fromkeys(measures.PAUSED.known(), 0)
+        return found | dict.fromkeys(Pause.objects.values_list("kind", "name"), 1)
 
     def _letters(self) -> dict[Labels, float]:
         found: dict[Labels, float] = dict.fromkeys(measures.DEAD_LETTERS_OPEN.known(), 0)
