@@ -46,6 +46,7 @@ UNFOLD = {
                     _page("Events", "notifications", "notifier", "notificationevent") | {"active": _shows_events},
                     _page("Explain", "contact_support", "notifier", "notificationevent", "explain"),
                     _page("Switches", "toggle_on", "notifier", "pause"),
+                    _page("Alerts", "warning", "notifier", "alert"),
                     _page("Dead letters", "report", "notifier", "deadletter"),
                     _page("Providers", "sensors", "notifier_channels", "breakerchange"),
                     _page("Inbox", "inbox", "notifier_channels", "inboxmessage"),

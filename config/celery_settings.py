@@ -11,6 +11,7 @@ from kombu import Queue
 SWEEP_EVERY = timedelta(seconds=5)
 DUE_EVERY = timedelta(seconds=1)
 RETENTION_EVERY = timedelta(hours=1)
+WATCH_EVERY = timedelta(seconds=10)
 
 
 def transport_options(visibility_timeout: timedelta) -> dict[str, Any]:
@@ -103,6 +104,7 @@ def celery_settings(
         "CELERY_BEAT_SCHEDULE": {
             "due scan": _every(DUE_EVERY, "notifier.dispatch"),
             "repair scan": _every(SWEEP_EVERY, "notifier.sweep"),
+            "watch": _every(WATCH_EVERY, "notifier.watch"),
             "retention": _every(RETENTION_EVERY, "notifier.retention"),
         },
     }

@@ -24,7 +24,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
 from channels.models import InboxMessage
-from notifier import borders, switches, switches_admin, tasks  # noqa: F401 - the third registers its page
+from notifier import alerts_admin, borders, switches, switches_admin, tasks  # noqa: F401 - two register their pages
 from notifier.catalogue import event_types
 from notifier.explain_page import explain_page
 from notifier.front_page import TEMPLATE, live_page

@@ -67,6 +67,8 @@ class EventType:
     gives for a channel that failed for good the channels to try instead, in order. `retries` gives for a channel a
     policy of its own in place of the priority's. `dedupe_within`: a second event of the same order, recipient and
     `shipmentId` within this time of the first is answered as the first, and not recorded; None: all are recorded.
+    `escalation`: of a staff type, the groups that are told one after the other while nobody acknowledges it
+    (settings.ESCALATE_AFTER).
 
     For the customer's preference page, in English (config/locale translates): `topic` groups types there, `meaning`
     says when such a message comes, `why_mandatory` why it cannot be turned off.
@@ -87,6 +89,7 @@ class EventType:
     fallback: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: DEFAULT_FALLBACK)
     retries: Mapping[str, RetryPolicy] = field(default_factory=dict)
     dedupe_within: timedelta | None = None
+    escalation: tuple[str, ...] = ()
     topic: str = ""
     meaning: str = ""
     why_mandatory: str = ""

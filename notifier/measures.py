@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from channels import errors, registry
 from channels.breaker import State
-from notifier.catalogue import Priority, event_types
+from notifier.catalogue import Audience, Priority, event_types
 from notifier.states import SETTLED, AttemptOutcome, DeliveryStatus, HoldReason, SkipReason
 
 OTHER = "OTHER"
@@ -272,6 +272,13 @@ QUEUES = Measure(
     ("queue",),
     lambda: _each(queue.name for queue in settings.CELERY_TASK_QUEUES),
 )
+ALERTS_OPEN = Measure(
+    "notifier_alerts_open",
+    "Alerts that have neither healed nor been acknowledged",
+    Kind.GAUGE,
+    ("event_type",),
+    lambda: _each(name for name, kind in event_types().items() if kind.audience is Audience.STAFF),
+)
 PAUSED = Measure(
     "notifier_paused",
     "1 for what operators have paused",
@@ -297,6 +304,7 @@ MEASURES = (
     DEAD_LETTERS_OPEN,
     QUEUES,
     PAUSED,
+    ALERTS_OPEN,
     BEAT_AGE,
     WORKERS,
     UNSERVED,

@@ -25,6 +25,7 @@ from channels import registry
 from channels.breaker import State
 from channels.models import BreakerChange
 from notifier import health, liveness, measures, tally
+from notifier.alerts import open_alerts
 from notifier.catalogue import Priority
 from notifier.liveness import Signs
 from notifier.measures import TALLIED, Kind, Labels, Measure
@@ -72,6 +73,7 @@ class Waiting(Collector):
             (measures.BACKLOG, self._backlog),
             (measures.DEAD_LETTERS_OPEN, self._letters),
             (measures.PAUSED, self._paused),
+            (measures.ALERTS_OPEN, self._alerts),
         ):
             if (values := _of_database(question)) is not None:
                 yield _gauge(measure, values)
@@ -85,6 +87,13 @@ class Waiting(Collector):
     def _paused(self) -> dict[Labels, float]:
         found: dict[Labels, float] = dict.fromkeys(measures.PAUSED.known(), 0)
         return found | dict.fromkeys(Pause.objects.values_list("kind", "name"), 1)
+
+    def _alerts(self) -> dict[Labels, float]:
+        found: dict[Labels, float] = dict.fromkeys(measures.ALERTS_OPEN.known(), 0)
+        for kind, number in open_alerts().order_by().values_list("kind").annotate(Count("id")):
+            if (kind,) in found:
+                found[kind,] = number
+        return found
 
     def _letters(self) -> dict[Labels, float]:
         found: dict[Labels, float] = dict.fromkeys(measures.DEAD_LETTERS_OPEN.known(), 0)

@@ -273,6 +273,40 @@ class Rollout(models.Model):
         return f"{self.id}: {self.percent} %"
 
 
+class Alert(models.Model):
+    """What staff are to see to. It ends when it has healed, or somebody acknowledged it."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    kind = models.CharField(max_length=64, help_text="the staff event type that tells of it")
+    subject = models.CharField(max_length=100, help_text="CHANNEL:provider, or the id of the event that opened it")
+    text = models.CharField(max_length=500, help_text="for people")
+    metadata = models.JSONField(default=dict, help_text="what they were told with")
+    level = models.SmallIntegerField(default=0, help_text="how many further groups were told")
+    opened_at = models.DateTimeField(db_default=Now())
+    told_at = models.DateTimeField(db_default=Now(), help_text="the last group")
+    seen_at = models.DateTimeField(db_default=Now(), help_text="it was last seen to go on")
+    healed_at = models.DateTimeField(null=True)
+    acknowledged_at = models.DateTimeField(null=True)
+    acknowledged_by = models.CharField(max_length=150, blank=True, default="")
+
+    class Meta:
+        permissions = [("acknowledge_alert", "Can acknowledge an alert")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind", "subject"], condition=models.Q(healed_at=None), name="alert_once_at_a_time"
+            ),
+        ]
+        indexes = [
+            # what is open, and what nobody has acknowledged in time (notifier/watch.py)
+            models.Index(
+                fields=["opened_at"], name="alert_open", condition=models.Q(healed_at=None, acknowledged_at=None)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.text
+
+
 class ReplayPace(models.Model):
     """One row: until when replays have filled their rate. Who takes places locks it, so that none is given twice."""
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from notifier import counts
+from notifier import alerts, counts
 from notifier.catalogue import Audience, event_types
 from notifier.models import NotificationEvent, new_id
 from notifier.querysets.events import Likeness, NewEvent
@@ -55,7 +55,20 @@ def record_many(triggers: Sequence[Trigger], source: str) -> list[list[Recorded]
         seen = _insert(source, wanted)
     new = [row.event_type for row in wanted if row.id in seen.created]
     transaction.on_commit(partial(counts.recorded, new))
+    alerts.note(_for_staff(triggers, rows, seen.created))
     return [some if isinstance(some, TriggerError) else _recorded(some, seen) for some in rows]
+
+
+def _for_staff(
+    triggers: Sequence[Trigger], rows: Sequence[list[NewEvent] | TriggerError], created: set[UUID]
+) -> list[tuple[Trigger, UUID]]:
+    """The staff triggers that are new, each with the id of its first event."""
+    return [
+        (trigger, some[0].id)
+        for trigger, some in zip(triggers, rows, strict=True)
+        if trigger.event_type.audience is Audience.STAFF
+        and not isinstance(some, TriggerError) and some and some[0].id in created
+    ]  # fmt: skip
 
 
 def foreseen(trigger: Trigger, source: str) -> list[tuple[NewEvent, Recorded]]:

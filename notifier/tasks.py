@@ -22,7 +22,7 @@ from channels import registry
 from channels.errors import ProviderUnavailable
 from notifier import deliver as delivering
 from notifier import dispatch as dispatching
-from notifier import doorbell, failpoints, liveness, pauses, pressure, retention, sweep, tally
+from notifier import doorbell, failpoints, liveness, pauses, pressure, retention, sweep, tally, watch
 from notifier import settle as settling
 from notifier.dispatch import Lane, Round
 from notifier.measures import DATABASE, ERRORS, REDIS, REPAIRS, ROUND, SEND
@@ -284,6 +284,13 @@ def _repaired(swept: sweep.Swept) -> bool:
     settling.settle(swept.lost_rounds)
     ring()
     return True
+
+
+@shared_task(name="notifier.watch")
+def look_at_providers() -> None:
+    """Beat's, every ten seconds: is staff to be told of something?"""
+    if watch.watch():
+        ring()
 
 
 @shared_task(name="notifier.retention", base=SettlingTask)

@@ -4,6 +4,7 @@ from django.urls import path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from notifier.api import (
+    alerts,
     dead_letters,
     events,
     explain,
@@ -39,6 +40,8 @@ urlpatterns = [
     path("notifications/suppressed-addresses", suppressions.SuppressedAddressesView.as_view()),
     path("notifications/suppressed-addresses/search", suppressions.SearchView.as_view()),
     path("notifications/suppressed-addresses/<int:suppression_id>", suppressions.SuppressedAddressView.as_view()),
+    path("notifications/alerts", alerts.AlertsView.as_view()),
+    path("notifications/alerts/<uuid:alert_id>/acknowledge", alerts.AcknowledgeView.as_view()),
     path("notifications/pauses", pauses.PausesView.as_view()),
     path("notifications/pauses/<str:kind>/<str:name>", pauses.PauseView.as_view()),
     path("notifications/dead-letters", dead_letters.DeadLettersView.as_view()),

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django_celery_beat import models as beat
 
 from channels.models import BreakerChange, InboxMessage
-from notifier.models import ApiKey, Pause, new_id
+from notifier.models import Alert, ApiKey, Pause, new_id
 from preferences.models import Change, Preference, SuppressedAddress, User
 from tests.letters import make_event, make_letter
 
@@ -45,6 +45,8 @@ API: Mapping[str, Mapping[str, str]] = {
     "notifications/suppressed-addresses": {"GET": "admin", "POST": "admin"},
     "notifications/suppressed-addresses/search": {"POST": "read"},
     "notifications/suppressed-addresses/<int:suppression_id>": {"GET": "admin", "DELETE": "admin"},
+    "notifications/alerts": {"GET": "read"},
+    "notifications/alerts/<uuid:alert_id>/acknowledge": {"POST": "admin"},
     "notifications/pauses": {"GET": "read"},
     "notifications/pauses/<str:kind>/<str:name>": {"PUT": "admin", "DELETE": "admin"},
     "notifications/dead-letters": {"GET": "read"},
@@ -133,6 +135,7 @@ ADMIN_MODELS: Mapping[str, tuple[frozenset[str], Callable[[], Any]]] = {
         frozenset({"changelist", "history", "change"}),
         lambda: Pause.objects.create(kind="CHANNEL", name="SMS"),
     ),
+    "notifier_alert": (VIEW, lambda: Alert.objects.create(kind="FRAUD_ALERT", subject="1", text="Fraud alert")),
     "notifier_apikey": (VIEW, lambda: ApiKey.issue("other", ["read"])[0]),
     "notifier_channels_inboxmessage": (
         VIEW,

@@ -26,7 +26,7 @@ from tests.tallies import scrape, tally_of_nothing
 pytestmark = pytest.mark.django_db
 REMOTE = {"PROVIDER": "channels.testing.RemoteProvider"}
 QUEUES, BACKLOG, LETTERS = "notifier_queue_messages", "notifier_backlog_events", "notifier_dead_letters_open"
-PAUSED = "notifier_paused"
+PAUSED, ALERTS = "notifier_paused", "notifier_alerts_open"
 STATE, CHANGES, LAG = "notifier_breaker_state", "notifier_breaker_changes_total", "notifier_lag_seconds"
 
 
@@ -49,7 +49,7 @@ def test_breakers(client: Client) -> None:
 
 def test_redis_away_leaves_the_states_out(client: Client, settings: Settings) -> None:
     settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
-    assert list(scrape(client)) == [CHANGES, LAG, BACKLOG, LETTERS, PAUSED]
+    assert list(scrape(client)) == [CHANGES, LAG, BACKLOG, LETTERS, PAUSED, ALERTS]
 
 
 def test_lag_is_of_the_oldest_event_that_is_due(client: Client) -> None:
@@ -72,7 +72,7 @@ def test_database_away_leaves_out_what_it_knows(client: Client) -> None:
     found = scrape(client)
     assert STATE in found
     assert QUEUES in found
-    assert not {CHANGES, LAG, BACKLOG, LETTERS, PAUSED} & found.keys()
+    assert not {CHANGES, LAG, BACKLOG, LETTERS, PAUSED, ALERTS} & found.keys()
 
 
 def test_wrong_settings_leave_the_states_out(client: Client, settings: Settings) -> None:
