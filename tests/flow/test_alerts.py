@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth.models import Group, Permission
 from django.db.models import F
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
@@ -179,6 +179,6 @@ def test_staff_take_alerts_on_in_the_admin(settings: Settings, client: Client, s
     assert alert.acknowledged_by == "fraud"
 
 
-def test_without_redis_nothing_is_seen_and_nothing_breaks(settings: Settings) -> None:
-    settings.REDIS_URL = "redis://127.0.0.1:1/0"
-    assert not watch.watch()
+def test_without_redis_nothing_is_seen_and_nothing_breaks() -> None:
+    with override_settings(REDIS_URL="redis://127.0.0.1:1/0"):
+        assert not watch.watch()
