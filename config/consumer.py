@@ -118,6 +118,8 @@ class QuietRequest(Request):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         given = self.request_dict
+        # a producer may give it another name to be shown
+        self.name = given["task"]  # type: ignore[misc] # an attribute, whatever the stubs say
         self._argsrepr, self._kwargsrepr = shown(self.name, given["args"], given["kwargs"]), ""
 
     def info(self, safe: bool = False) -> Any:  # noqa: ARG002 - Celery's signature

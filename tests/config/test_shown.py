@@ -80,7 +80,7 @@ def test_nothing_of_people_is_shown_whatever_comes(task: str, args: object, kwar
 def test_a_workers_request_shows_that_and_not_what_the_producer_wrote() -> None:
     """As a message of a foreign producer comes: its own descriptions of the arguments are in the headers."""
     kwargs = {"event_type": "ORDER_PLACED", "recipient": {"email": MARK}, "metadata": {"orderId": "ORD1"}}
-    headers = {"id": "1", "task": "notifier.trigger", "argsrepr": MARK, "kwargsrepr": repr(kwargs)}
+    headers = {"id": "1", "task": "notifier.trigger", "argsrepr": MARK, "kwargsrepr": repr(kwargs), "shadow": MARK}
     payload = [[], kwargs, {}]
     message = SimpleNamespace(
         headers=headers,
@@ -94,4 +94,5 @@ def test_a_workers_request_shows_that_and_not_what_the_producer_wrote() -> None:
     app.loader.import_default_modules()
     request = QuietRequest(message, app=app)
     told = [request.argsrepr, request.kwargsrepr, request.info()["args"], request.info()["kwargs"]]
+    assert request.name == request.info()["name"] == "notifier.trigger"
     assert told == ["ORDER_PLACED order ORD1", "", "ORDER_PLACED order ORD1", ""]
