@@ -188,6 +188,26 @@ def test_nothing_is_counted_twice_where_two_web_processes_are_scraped(tmp_path: 
     play([story for story in STORIES if story.name in counted], ("web-1", "web-2"), tmp_path)
 
 
+@needs_promtool
+@pytest.mark.parametrize(
+    ("lag", "factor"),
+    [
+        ("0x20", 0.0),  # no lag: the load decides
+        ("4x20", 0.0),
+        ("60x20", 2.0),  # what works off a minute's lag within a minute, besides what comes
+        ("0+30x20", 12.0),  # a lag of 300 s, and the workers do half of what comes: (1 + 300/60) / 0.5
+    ],
+)
+def test_the_autoscalers_factor(tmp_path: Path, lag: str, factor: float) -> None:
+    story = as_promtool_reads(Story("", {f'{LAG}{{priority="normal"}}': lag, f'{LAG}{{priority="bulk"}}': "0x20"}, ""))
+    asked = {"expr": "notifier:backlog:factor", "eval_time": "10m"}
+    story["promql_expr_test"] = [{**asked, "exp_samples": [{"labels": "notifier:backlog:factor", "value": factor}]}]
+    (tmp_path / "lag.yml").write_text(
+        yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [story]})
+    )
+    promtool("test", "rules", str(tmp_path / "lag.yml"))
+
+
 def test_each_alert_has_a_story_in_which_it_fires() -> None:
     assert set().union(*(story.fire for story in STORIES)) == set(ALERTS)
 
