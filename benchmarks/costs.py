@@ -14,6 +14,8 @@ WHOLE = "whole"
 WITHOUT = {
     "cache": {"NOTIFIER_CACHE_SECONDS": "0"},
     "daily_cap": {"NOTIFIER_DAILY_CAP": "0"},
+    "metrics": {"NOTIFIER_METRICS": "0"},
+    "task_events": {"NOTIFIER_TASK_EVENTS": "0"},
 }
 
 

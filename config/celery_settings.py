@@ -32,7 +32,13 @@ def transport_options(visibility_timeout: timedelta) -> dict[str, Any]:
 
 
 def celery_settings(
-    *, redis_url: str, channels: Iterable[str], soft: timedelta, hard: timedelta, visibility_timeout: timedelta
+    *,
+    redis_url: str,
+    channels: Iterable[str],
+    soft: timedelta,
+    hard: timedelta,
+    visibility_timeout: timedelta,
+    task_events: bool = True,
 ) -> dict[str, Any]:
     """settings.CELERY_*, for Django's namespace."""
     queues = ("events", "control", "urgent", *(channel.lower() for channel in channels))
@@ -76,7 +82,7 @@ def celery_settings(
         "CELERY_WORKER_MAX_TASKS_PER_CHILD": 10_000,  # W8: minutes under load; a message waits for each
         "CELERY_WORKER_MAX_MEMORY_PER_CHILD": 400_000,  # W8: in KiB; 145,000 is usual
         "CELERY_WORKER_PROC_ALIVE_TIMEOUT": 30,  # a child that starts on a busy machine is not killed after four
-        "CELERY_WORKER_SEND_TASK_EVENTS": True,  # Flower lives on them
+        "CELERY_WORKER_SEND_TASK_EVENTS": task_events,  # Flower lives on them
         "CELERY_TASK_SEND_SENT_EVENT": False,  # it would cost every publisher as much again as the message
         "CELERY_WORKER_HIJACK_ROOT_LOGGER": False,
         "CELERY_TASK_IGNORE_RESULT": True,  # C7: on Redis the chord still counts, and three commands a task are saved

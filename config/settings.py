@@ -297,5 +297,6 @@ globals().update(
         soft=TASK_SOFT_TIME_LIMIT,
         hard=TASK_TIME_LIMIT,
         visibility_timeout=VISIBILITY_TIMEOUT,
+        task_events=flag("NOTIFIER_TASK_EVENTS", default=True),  # of effect in workers, and in flowerconfig.py
     )
 )

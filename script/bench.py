@@ -59,7 +59,7 @@ parts: {", ".join(PARTS)}.
   planning    a batch of 500: who is reached how, and the engine's whole step, with the cache of people and without
   intake      triggers a second: single and bulk over HTTP with one web process, by Celery, and from Kafka
   scaling     one worker process against two
-  costs       throughput without the cache of people, the daily cap and so on, each beside the whole
+  costs       throughput without the cache of people, the daily cap, metrics and task events, each beside the whole
   history     throughput with millions of settled rows against ten thousand
   burst       a surge by bulk triggers, its drain, and urgent triggers meanwhile
   memory      each process before and after 200,000 events

@@ -70,7 +70,9 @@ class Demo:
         if self.shop:
             self._start_shop()
         if flower:
-            self._start("flower", "celery", "-A", "config", "flower", f"--address={HOST}", _flag("port", self.flower))
+            login = {"FLOWER_BASIC_AUTH": f"{self.app.STAFF_LOGIN}:{self.app.STAFF_PASSWORD}"}
+            flower_at = (f"--address={HOST}", _flag("port", self.flower))
+            self._start("flower", "celery", "-A", "config", "flower", *flower_at, **login)
         self._wait()
 
     def _set_environment(self) -> None:
@@ -182,7 +184,7 @@ def show_addresses(demo: Demo) -> None:
     table.add_row("Messages", f"{demo.sandbox}/", "what the customers see")
     table.add_row("Admin", f"{demo.web}/admin/", f"log in as {demo.app.STAFF_LOGIN} with {demo.app.STAFF_PASSWORD}")
     table.add_row("API", f"{demo.web}/api/docs", "all calls; its key stands below")
-    table.add_row("Flower", demo.flower, "queues and workers")
+    table.add_row("Flower", demo.flower, "tasks and workers; the admin's login")
     console.print(table)
     # on a line of its own, never wrapped: it is there to be copied
     console.print(f"Authorization: Api-Key {demo.api_key}", soft_wrap=True, highlight=False)

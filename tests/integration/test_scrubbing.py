@@ -207,6 +207,8 @@ def test_nothing_of_people_is_in_any_output(sandbox: Sandbox, service_account: P
     assert "\n\n".join(f"{k}: {v}" for k, v in told.leaks().items()) == ""
     received = {event["name"] for event in events if event["type"] == "task-received"}
     assert received >= {"notifier.trigger", "notifier.trigger_many", "notifier.deliver"}
+    shown = {event["args"] for event in events if event["type"] == "task-received"}
+    assert {"ORDER_DELAYED order ORD1", "ORDER_PLACED order …", "events (2): …, …"} <= shown
     assert "Bad Request" in told.texts["web"], "else nothing was logged that could leak"
     assert "/preferences/…" in told.texts["web"]
     assert "unregistered task" in told.texts["worker"]

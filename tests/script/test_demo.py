@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import os
 import re
@@ -11,11 +12,14 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.processes import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 120.0  # seconds
@@ -104,9 +108,30 @@ def test_the_shop_runs_beside_it(folder: Path) -> None:
     assert "Ada Archer" in page
     assert "Place the order" in page
     assert len([process for process in demo.processes() if "examples" in process]) == 2  # web and sweeper
+    flower_is_behind_the_login(demo)
     demo.process.send_signal(signal.SIGINT)
     demo.process.wait(DEADLINE)
     assert demo.processes() == []
+
+
+def flower_is_behind_the_login(demo: Demo) -> None:
+    """It is the last to start, and nobody waits for it."""
+    address = re.search(r"Flower\W+(http://[^ ]+)", demo.output.read_text())
+    assert address
+    wait_for(lambda: status(address[1]) == 401, "Flower asks for the login")
+    login = base64.b64encode(b"admin:notifier-demo").decode()
+    assert status(address[1], Authorization=f"Basic {login}") == 200
+
+
+def status(url: str, **headers: str) -> int:
+    """0: nobody answers."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
 
 
 @pytest.mark.processes
