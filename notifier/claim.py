@@ -21,7 +21,8 @@ from notifier.links import NO_LINKS, Links, links
 from notifier.models import Attempt, Delivery
 from notifier.plan import can_stand_in, obstacle, quiet_for
 from notifier.querysets.deliveries import AttemptRow, Candidate, GivenUp, Hold, Postponed, Skip
-from notifier.render import MessageContext, RenderError, render
+from notifier.render import MessageContext, RenderError
+from notifier.serving import refresh, render_message
 from notifier.states import AttemptOutcome, HoldReason, SkipReason
 from notifier.verdict import Limits, Verdict
 from preferences.resolve import Address, comes_whole
@@ -46,6 +47,7 @@ class Claimed:
     verdict: Verdict | None = None  # where nothing is to be sent after all: an earlier attempt was cleared up
     receipt: Receipt | None = None
     attempts: Sequence[AttemptRow] = ()
+    template: str = ""  # what its messages are rendered with, as Attempt has it
 
     @property
     def waited(self) -> timedelta:
@@ -88,6 +90,7 @@ def claim(channel: Channel, ids: Sequence[UUID], *, early: bool = False, alone: 
     going = _skip(channel, claimed, kinds)
     if channel.disturbs:
         going = _hold(going, kinds)
+    refresh()
     tried = _tried_addresses(going) if channel.address == "device" else {}
     patience = min(map(_patience, going), default=math.inf)
     for item in going:
@@ -195,7 +198,8 @@ def _render(channel: Channel, item: Claimed, tried: set[str], patience: float) -
         return
     try:
         found = _links(channel, row)
-        parts = borders.marked(render(channel.name, channel.parts, row.event_type, _context(row, found)))
+        shown = render_message(channel.name, channel.parts, row.event_type, _context(row, found))
+        parts, item.template = borders.marked(shown.parts), shown.template
         addresses = [a for a in borders.destinations(recipient, channel.address) if a.id not in tried]
         item.messages = [_message(item, parts, address, patience, found) for address in addresses]
     except RenderError as error:

@@ -240,6 +240,7 @@ class Change(models.Model):
         GROUP_PERMISSION = "GROUP_PERMISSION", "Group permission"
         API_KEY = "API_KEY", "API key"
         DEAD_LETTER = "DEAD_LETTER", "Dead letter"
+        TEMPLATE = "TEMPLATE"
         HISTORY = "HISTORY"
 
     class ActorKind(models.TextChoices):
