@@ -49,6 +49,8 @@ class RenderError(ValueError):
         line = f" ({cause.name}, line {cause.lineno})" if isinstance(cause, TemplateSyntaxError) else ""
         super().__init__(f"{template}{line}: {type(cause).__name__}{detail}")
         self.template = template
+        self.reason = str(cause.message) if isinstance(cause, TELLING) else type(cause).__name__
+        self.line = cause.lineno if isinstance(cause, TemplateSyntaxError) else 0
 
 
 @dataclass(frozen=True, slots=True)

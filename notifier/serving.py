@@ -98,7 +98,7 @@ def render_as(
     return render(channel, parts, event_type, context, file)
 
 
-def last_good(place: Place) -> MessageTemplate | None:
+def serving(place: Place) -> MessageTemplate | None:
     """What serves a place now, in this process; None where nothing does. Raises RenderError for a broken file."""
     return next(iter(_candidates(place.event_type, place.channel, place.locale)), None)
 
