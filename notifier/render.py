@@ -26,7 +26,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.signals import setting_changed
-from jinja2 import Template, TemplateError, TemplateNotFound
+from jinja2 import FileSystemLoader, Template, TemplateError, TemplateNotFound
 from jinja2.exceptions import SecurityError, TemplateSyntaxError, UndefinedError
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
@@ -143,6 +143,15 @@ def from_file(event_type: str, channel: str, locale: str, part: str = "") -> Mes
         return _file(name, channel) if name else None
     except TemplateError as error:
         raise RenderError(f"{name}, {part}".removesuffix(", "), error) from None
+
+
+def file_source(event_type: str, channel: str, locale: str) -> str | None:
+    """The file of just this locale, as it was written."""
+    name = f"{event_type}/{channel}.{locale}.j2"
+    try:
+        return FileSystemLoader(settings.MESSAGE_TEMPLATE_DIRS).get_source(environment("text"), name)[0]
+    except TemplateNotFound:
+        return None
 
 
 def from_source(source: str, label: str, event_type: str, channel: str, locale: str) -> MessageTemplate:

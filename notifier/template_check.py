@@ -50,21 +50,33 @@ def least(event_type: EventType) -> dict[str, Any]:
 
 def problems(source: str, place: Place) -> list[Problem]:
     """Errors and hints, by line; empty where all is well."""
-    if len(source) > LARGEST:
-        return [Problem(0, f"It is {len(source):,} characters long; {LARGEST:,} are the most.")]
-    env = environment("text", bounded=True)
-    try:
-        tree = env.parse(source)
-        found = broken_rules(env, source, tree)
-    except TemplateSyntaxError as error:
-        return [Problem(error.lineno, _sentence(str(error.message)))]
-    except RecursionError:
-        return [Problem(0, "It is nested too deeply.")]
+    tree, found = _parsed(source)
+    if tree is None:
+        return found
     kind = event_types()[place.event_type]
     found += unknown_keys(tree, {**kind.schema.get("properties", {}), **kind.sample})
     if not any(problem.error for problem in found):
         found += _of_compiled(source, place, tree, kind)
     return sorted(set(found))
+
+
+def keeps_rules(source: str) -> bool:
+    """May it be compiled and rendered at all?"""
+    tree, found = _parsed(source)
+    return tree is not None and not found
+
+
+def _parsed(source: str) -> tuple[nodes.Template | None, list[Problem]]:
+    if len(source) > LARGEST:
+        return None, [Problem(0, f"It is {len(source):,} characters long; {LARGEST:,} are the most.")]
+    env = environment("text", bounded=True)
+    try:
+        tree = env.parse(source)
+        return tree, broken_rules(env, source, tree)
+    except TemplateSyntaxError as error:
+        return None, [Problem(error.lineno, _sentence(str(error.message)))]
+    except RecursionError:
+        return None, [Problem(0, "It is nested too deeply.")]
 
 
 def _of_compiled(source: str, place: Place, tree: nodes.Template, kind: EventType) -> Iterator[Problem]:

@@ -105,12 +105,17 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
     def __init__(self, **options: Any) -> None:
         super().__init__(undefined=_Absent, trim_blocks=True, lstrip_blocks=True, **options)
         self.filters.update(formats.FILTERS)
-        self.natures: dict[str, dict[str, Nature]] = {}  # of the blocks, by template
+        self.natures: dict[str, Mapping[str, Nature]] = {}  # of the blocks, by template
 
     def made(self, source: str, name: str) -> Made:
         """A template that is in no file. Kept by its caller alone. Raises TemplateSyntaxError."""
-        code = self.compile(mjml.expanded(source), name)
-        return Made(Template.from_code(self, code, self.make_globals(None)), self.natures.pop(name))
+        tree = self.parse(mjml.expanded(source), name)
+        natures = self.prepared(tree)
+        return Made(Template.from_code(self, super().compile(tree, name), self.make_globals(None)), natures)
+
+    def prepared(self, tree: nodes.Template) -> Mapping[str, Nature]:
+        """Change a tree into what is compiled; the natures of its blocks."""
+        return {block.name: _nature(block) for block in _Constants(tree, self).folded().find_all(nodes.Block)}
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         return self._key(obj, attribute) if isinstance(obj, formats.MAPPING) else super().getattr(obj, attribute)
@@ -120,8 +125,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
 
     def compile(self, source: str | nodes.Template, name: str | None = None, *args: Any, **options: Any) -> Any:
         tree = self.parse(source, name, *args) if isinstance(source, str) else source
-        blocks = _Constants(tree, self).folded().find_all(nodes.Block)
-        self.natures[str(name)] = {block.name: _nature(block) for block in blocks}
+        self.natures[str(name)] = self.prepared(tree)
         return super().compile(tree, name, *args, **options)
 
     @staticmethod
@@ -183,11 +187,10 @@ class _Bounded(MessageEnvironment):
         super().__init__(**options)
         self.filters["_bounded"] = _bounded
 
-    def compile(self, source: str | nodes.Template, name: str | None = None, *args: Any, **options: Any) -> Any:
-        tree = self.parse(source, name, *args) if isinstance(source, str) else source
+    def prepared(self, tree: nodes.Template) -> Mapping[str, Nature]:
         for loop in tree.find_all(nodes.For):
             loop.iter = nodes.Filter(loop.iter, "_bounded", [], [], None, None, lineno=loop.lineno)
-        return super().compile(tree, name, *args, **options)
+        return super().prepared(tree)
 
     @staticmethod
     def concat(shown: Iterable[str]) -> str:

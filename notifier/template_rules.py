@@ -89,11 +89,12 @@ def unknown_keys(tree: nodes.Template, known: Mapping[str, Any]) -> Iterator[Pro
 
 def metadata_keys(tree: nodes.Template) -> Iterator[tuple[str, int]]:
     """(key, line) of each time that metadata is looked into."""
-    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
-        if isinstance(node.node, nodes.Name) and node.node.name == "metadata":
-            key = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
-            if isinstance(key, str):
-                yield key, node.lineno
+    looks: list[tuple[nodes.Expr, Any, int]]
+    looks = [(node.node, node.attr, node.lineno) for node in tree.find_all(nodes.Getattr)]
+    looks += [(node.node, getattr(node.arg, "value", None), node.lineno) for node in tree.find_all(nodes.Getitem)]
+    for of, key, line in looks:
+        if isinstance(of, nodes.Name) and of.name == "metadata" and isinstance(key, str):
+            yield key, line
 
 
 def line_of_key(tree: nodes.Template, key: str) -> int:

@@ -16,7 +16,8 @@ from django.utils import timezone
 from django_celery_beat import models as beat
 
 from channels.models import BreakerChange, InboxMessage
-from notifier.models import ApiKey, new_id
+from notifier.models import ApiKey, TemplateVersion, new_id
+from notifier.querysets.templates import Place
 from preferences.models import Change, Preference, SuppressedAddress, User
 from tests.letters import make_event, make_letter
 
@@ -100,6 +101,8 @@ ADMIN_PAGES: Mapping[str, int] = {
     "app_list": 404,
     "preferences_change_export": 403,
     "notifier_notificationevent_explain": 403,
+    "notifier_templateversion_edit": 403,
+    "notifier_templateversion_preview": 405,  # by POST alone, which asks for the same permission
     "auth_user_password_change": 403,
     "": 404,  # whatever else; and the old addresses of objects, which lead to their pages
 }
@@ -122,10 +125,15 @@ def _preference() -> Model:
     return Preference.objects.create(user=User.objects.create_user(), channel="SMS", enabled=False)
 
 
+def _template() -> Model:
+    return TemplateVersion.objects.save_draft(Place("ORDER_SHIPPED", "SMS", "en"), "", note="", author="", base=0)
+
+
 #: Model of the admin -> the pages that even a superuser has of it, and how to make one.
 ADMIN_MODELS: Mapping[str, tuple[frozenset[str], Callable[[], Any]]] = {
     "notifier_notificationevent": (VIEW, make_event),
     "notifier_deadletter": (VIEW, lambda: make_letter(make_event())),
+    "notifier_templateversion": (VIEW, _template),
     "notifier_apikey": (VIEW, lambda: ApiKey.issue("other", ["read"])[0]),
     "notifier_channels_inboxmessage": (
         VIEW,
