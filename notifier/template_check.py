@@ -127,7 +127,7 @@ def _rendered(template: MessageTemplate, place: Place, tree: nodes.Template, kin
         yield Problem(line_of(tree, named[1]) if named else 0, f"With the sample data: {_sentence(error.reason)}")
         return
     yield from (Problem(0, f"With the sample data, {name} is empty.") for name, text in parts.items() if not text)
-    if took > SLOWEST:
+    if took > SLOWEST and (took := _render(template, place, kind.sample)[1]) > SLOWEST:  # the first may load a locale
         yield Problem(0, f"A message takes {took * 1000:.0f} ms; {SLOWEST * 1000:.0f} are the most.")
     optional = [key for key in kind.sample if key not in kind.schema.get("required", ())]
     for key in optional:

@@ -63,14 +63,14 @@ def broken_rules(environment: MessageEnvironment, source: str, tree: nodes.Templ
         found.append(Problem(0, "There is no block: a message is what stands in {% block … %}."))
     if not found:  # the compiler, which is asked for the names, would work out constants, as 9 ** 9 ** 9
         unknown = sorted(meta.find_undeclared_variables(tree) - VARIABLES)
-        found += [Problem(line_of(tree, n), f"There is no variable {n}{_perhaps(n, VARIABLES)}.") for n in unknown]
+        found += [Problem(line_of(tree, n), f"There is no variable {n}.{_perhaps(n, VARIABLES)}") for n in unknown]
     return found
 
 
 def _of_node(node: nodes.Node) -> Iterator[Problem]:
     if isinstance(node, nodes.Filter) and node.name not in FILTERS:
         safe = "Values are escaped in HTML, always: |safe is not available."
-        known = f"There is no filter {node.name}{_perhaps(node.name, FILTERS)}."
+        known = f"There is no filter {node.name}.{_perhaps(node.name, FILTERS)}"
         yield Problem(node.lineno, safe if node.name == "safe" else known)
     elif isinstance(node, nodes.Assign) and (isinstance(node.node, nodes.Concat) or node.node.find(nodes.Concat)):
         yield Problem(node.lineno, "{% set %} takes one value; join texts where they are shown.")
@@ -83,7 +83,7 @@ def _of_node(node: nodes.Node) -> Iterator[Problem]:
 def unknown_keys(tree: nodes.Template, known: Mapping[str, Any]) -> Iterator[Problem]:
     """Keys of the metadata that the event type does not name."""
     for key in sorted({key for key, _ in metadata_keys(tree)} - known.keys()):
-        text = f"metadata.{key} is nothing that this event type names{_perhaps(key, known)}; it may always be absent."
+        text = f"This event type does not name metadata.{key}, so it may be absent.{_perhaps(key, known)}"
         yield Problem(line_of_key(tree, key), text, error=False)
 
 
@@ -109,4 +109,4 @@ def line_of(tree: nodes.Template, name: str) -> int:
 
 def _perhaps(name: str, known: Any) -> str:
     close = get_close_matches(name, list(known), 1)
-    return f"; did you mean {close[0]}?".removesuffix("?") if close else ""
+    return f" Did you mean {close[0]}?" if close else ""

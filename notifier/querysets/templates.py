@@ -93,7 +93,7 @@ class TemplateQuerySet(models.QuerySet["TemplateVersion"]):
                     state=TemplateState.PUBLISHED,
                     published_at=Now(),
                     published_by=publisher,
-                    replaces=_last_good(before),
+                    replaces=_last_good(before, number),
                     broken_at=None,
                     broken_why="",
                 )
@@ -108,7 +108,8 @@ class TemplateQuerySet(models.QuerySet["TemplateVersion"]):
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"template {place}"])
 
 
-def _last_good(before: TemplateVersion | None) -> int | None:
+def _last_good(before: TemplateVersion | None, number: int) -> int | None:
+    """What a version replaces: what served before it, unless that is broken, or the version itself."""
     if before is None:
         return None
-    return before.replaces if before.broken_at else before.number
+    return before.replaces if before.broken_at or before.number == number else before.number

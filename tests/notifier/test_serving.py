@@ -158,6 +158,9 @@ def test_a_rolled_back_version_serves_again() -> None:
     TemplateVersion.objects.publish(SMS, first.number, publisher="ada", instead_of=second.number)
     serving._known.look_at = 0
     assert text() == "Good: ORD-1"
+    TemplateVersion.objects.publish(SMS, first.number, publisher="ada", instead_of=first.number)
+    first.refresh_from_db()
+    assert first.replaces == second.number, "never itself"
     assert dict(TemplateVersion.objects.values_list("number", "state")) == {
         first.number: "PUBLISHED",
         second.number: "SUPERSEDED",

@@ -229,7 +229,7 @@ def picture(page: Page, scheme: str) -> None:
     if IMAGES:
         page.evaluate("scheme => localStorage.setItem('adminTheme', JSON.stringify(scheme))", scheme)
         page.reload()
-        page.set_viewport_size({"width": 1440, "height": 2300})
+        page.set_viewport_size({"width": 1440, "height": 1480})
         page.get_by_label("Compare with").select_option("file")
         expect(page.locator("#difference tr.added")).to_be_visible()
         for frame in page.frames[1:]:
