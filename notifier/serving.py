@@ -125,6 +125,8 @@ def _compiled(one: Serving) -> Iterator[MessageTemplate]:
             yield _version(number)
         except RenderError as error:
             _tell(one.place, number, error)
+        except TemplateVersion.DoesNotExist:  # deleted by hand
+            log.error("template %s v%d is gone, what else there is serves", one.place, number)
 
 
 @lru_cache(maxsize=256)

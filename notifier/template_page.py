@@ -37,6 +37,7 @@ PUBLISH = "notifier.publish_template"
 PLACE = re.compile(r"(\w+)/(\w+)\.([\w-]+)")
 SHOWN = 50  # versions on the page
 NOTE = 200  # characters
+NUL = "\0"  # which PostgreSQL keeps in no text
 NOTHING = "-"
 CONFLICT = "Your text is still here, compared with theirs below. Save again to put it in its place."
 COLOURS = {TemplateState.PUBLISHED: "success", TemplateState.DRAFT: "info", TemplateState.SUPERSEDED: "default"}
@@ -121,8 +122,8 @@ class _Draft:
         sent = request.POST
         return cls(
             place=_place(sent.get("template", "")),
-            source=sent.get("source", "").replace("\r\n", "\n"),
-            note=sent.get("note", "").strip()[:NOTE],
+            source=sent.get("source", "").replace("\r\n", "\n").replace(NUL, ""),
+            note=sent.get("note", "").replace(NUL, "").strip()[:NOTE],
             base=_number(sent.get("base", "")),
             serving=_number(sent.get("serving", "")),
             number=sent.get("number", ""),

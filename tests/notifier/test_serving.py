@@ -29,6 +29,8 @@ BETTER = "{% block text %}Better: {{ order_id }}{% endblock %}"
 #: Right by the sample; on metadata without a carrier it fails.
 BAD = "{% block text %}Bad: {{ metadata.carrier }}{% endblock %}"
 
+DEEP = "{% block text %}" + "{% if 1 %}" * 150 + "{% endif %}" * 150 + "{% endblock %}"  # more than Python nests
+
 
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
@@ -138,10 +140,22 @@ def test_a_broken_one_falls_back_and_is_told_once(
     assert better.replaces == good.number, "what is broken is not fallen back to"
 
 
-def test_one_that_does_not_even_compile_never_serves() -> None:
-    publish("{% block text %}{{ order_id }")
+@pytest.mark.parametrize(
+    "source",
+    ["{% block text %}{{ order_id }", "{% block text %}{{ 1 // 0 }}{% endblock %}", "", DEEP],
+    ids=["syntax", "zero", "empty", "deep"],
+)
+def test_one_that_does_not_even_compile_never_serves(source: str) -> None:
+    publish(source)
     assert "on its way" in text()
     assert TemplateVersion.objects.get().broken_at
+
+
+def test_one_that_somebody_deleted_stops_nothing() -> None:
+    good = publish(GOOD)
+    publish(BETTER)
+    TemplateVersion.objects.filter(number=good.number).delete()
+    assert text() == "Better: ORD-1"
 
 
 def test_what_no_template_can_render_is_the_messages_fault() -> None:

@@ -88,7 +88,7 @@ def test_the_list_says_what_serves(staff: Callable[..., Client]) -> None:
 
 def test_save_publish_and_roll_back(staff: Callable[..., Client]) -> None:
     client = staff(*ALL)
-    assert send(client, "save", note="first").status_code == 302
+    assert send(client, "save", GOOD + "\0", note="first\0").status_code == 302
     first = TemplateVersion.objects.get()
     assert (first.state, first.author, first.note) == ("DRAFT", "ada", "first")
     assert send(client, "publish").status_code == 302, "the same text is no new version"
