@@ -31,7 +31,8 @@ from notifier.models import ApiKey, Attempt, DeadLetter, Delivery, NotificationE
 from notifier.querysets.dead_letters import Filter
 from notifier.replay import EXPLAINED, replay
 from notifier.states import DeliveryStatus, EventStatus
-from notifier.template_page import edit, overview, preview_as_json
+from notifier.template_list import overview
+from notifier.template_page import edit, preview_as_json
 from notifier.timeline import timeline, whole_events
 from preferences.admin import WithHistory
 from preferences.list_admin import ReadOnlyAdmin

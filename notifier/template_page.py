@@ -1,27 +1,19 @@
-"""The admin's pages of message templates: what serves, and the editor with its preview, versions and tests."""
+"""The admin's editor of message templates, with its preview, versions and tests."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin import AdminSite
-from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
-from django.template.loader import render_to_string
-from django.urls import reverse
-from django.utils import timezone
-from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
-from channels import registry
 from notifier import formats, serving
 from notifier.catalogue import EventType, event_types
 from notifier.models import TemplateVersion
@@ -29,81 +21,28 @@ from notifier.querysets.templates import ChangedMeanwhile, Place, TemplateQueryS
 from notifier.render import file_source
 from notifier.states import TemplateState
 from notifier.template_check import problems
+from notifier.template_list import (
+    NOTHING,
+    VIEW,
+    ask,
+    broken_ones,
+    clock,
+    edit_address,
+    label,
+    named,
+    places,
+    serves_label,
+)
 from notifier.template_preview import difference, preview
 from notifier.template_trial import NotSentError, send_test
 
-VIEW, CHANGE = "notifier.view_templateversion", "notifier.change_templateversion"
-PUBLISH = "notifier.publish_template"
+CHANGE, PUBLISH = "notifier.change_templateversion", "notifier.publish_template"
 PLACE = re.compile(r"(\w+)/(\w+)\.([\w-]+)")
 SHOWN = 50  # versions on the page
 NOTE = 200  # characters
 NUL = "\0"  # which PostgreSQL keeps in no text
-NOTHING = "-"
 CONFLICT = "Your text is still here, compared with theirs below. Save again to put it in its place."
 COLOURS = {TemplateState.PUBLISHED: "success", TemplateState.DRAFT: "info", TemplateState.SUPERSEDED: "default"}
-
-
-def overview(request: HttpRequest, site: AdminSite) -> HttpResponse:
-    """Every template, and what serves now."""
-    _ask(request, VIEW)
-    versions = TemplateVersion.objects.defer("source").order_by("number")
-    published = {row.place: row for row in versions.filter(state=TemplateState.PUBLISHED)}
-    drafts = {row.place: row for row in versions.filter(state=TemplateState.DRAFT)}
-    groups = [
-        {"title": kind.label, "name": kind.name, "table": _table(kind, published, drafts)}
-        for kind in event_types().values()
-    ]
-    told = {"title": "Templates", "groups": groups, "broken": _broken(published.values())}
-    return render(request, "notifier/templates.html", {**site.each_context(request), **told})
-
-
-def _table(
-    kind: EventType, published: Mapping[Place, TemplateVersion], drafts: Mapping[Place, TemplateVersion]
-) -> dict[str, Any]:
-    rows = [_overview_row(place, published.get(place), drafts.get(place)) for place in _places(kind)]
-    return {"headers": ["Channel", "Locale", "Serves", "Since", "By", "Newest draft"], "rows": rows}
-
-
-def _places(kind: EventType) -> list[Place]:
-    channels = [channel for channel in kind.reachable_channels if channel in registry.names()]
-    return [Place(kind.name, channel, locale) for channel in channels for locale in settings.LOCALES]
-
-
-def _overview_row(place: Place, row: TemplateVersion | None, draft: TemplateVersion | None) -> list[Any]:
-    link = format_html(
-        '<a class="text-primary-600 dark:text-primary-500 font-semibold" href="{}">{}</a>',
-        edit_address(place),
-        place.channel,
-    )
-    newer = draft if draft and draft.number > (row.number if row else 0) else None
-    return [
-        link,
-        place.locale,
-        _serves(row),
-        _time(row.published_at) if row else NOTHING,
-        row.published_by if row else NOTHING,
-        f"{newer.label} by {newer.author}" if newer else NOTHING,
-    ]
-
-
-def _serves(row: TemplateVersion | None) -> str:
-    if row is None:
-        return _label("file", "default")
-    if row.broken_at:
-        return _label(f"{_name(row.replaces)}, as {row.label} is broken", "danger")
-    return _label(row.label, "success")
-
-
-def _name(number: int | None) -> str:
-    return f"v{number}" if number else "file"
-
-
-def _broken(rows: Iterable[TemplateVersion]) -> list[dict[str, str]]:
-    return [
-        {"link": edit_address(row.place), "name": str(row), "why": row.broken_why, "serves": _name(row.replaces)}
-        for row in rows
-        if row.broken_at
-    ]
 
 
 @dataclass(slots=True)
@@ -132,7 +71,7 @@ class _Draft:
 
 def edit(request: HttpRequest, site: AdminSite) -> HttpResponse:
     """The editor; a POST does what its button says, and what is refused stays on the page."""
-    _ask(request, VIEW)
+    ask(request, VIEW)
     if request.method != "POST":
         place = _place(request.GET.get("template", ""))
         source = _opened(place, request.GET.get("version", ""))
@@ -144,7 +83,7 @@ def edit(request: HttpRequest, site: AdminSite) -> HttpResponse:
     try:
         done = action(request, draft)
     except ChangedMeanwhile as met:
-        theirs = _name(met.number)
+        theirs = named(met.number)
         messages.error(request, f"Not saved: somebody else saved or published {theirs} meanwhile. {CONFLICT}")
         return _editor(request, site, draft, against=theirs, status=409)
     if done:
@@ -154,7 +93,7 @@ def edit(request: HttpRequest, site: AdminSite) -> HttpResponse:
 
 
 def _save(request: HttpRequest, draft: _Draft) -> bool:
-    _ask(request, CHANGE)
+    ask(request, CHANGE)
     version = _stored(request, draft)
     if version:
         messages.success(request, f"Saved as {version.label}. It does not serve yet.")
@@ -181,15 +120,15 @@ def _is_fit(request: HttpRequest, source: str, place: Place) -> bool:
 
 
 def _publish(request: HttpRequest, draft: _Draft) -> bool:
-    _ask(request, CHANGE)
-    _ask(request, PUBLISH)
+    ask(request, CHANGE)
+    ask(request, PUBLISH)
     version = _stored(request, draft)
     return version is not None and _serve(request, draft, version.number)
 
 
 def _roll_back(request: HttpRequest, draft: _Draft) -> bool:
     """To an older version, or to the file."""
-    _ask(request, PUBLISH)
+    ask(request, PUBLISH)
     if draft.number == "file":
         return _serve(request, draft, None)
     version = _versions(draft.place).filter(number=_number(draft.number)).first()
@@ -208,7 +147,7 @@ def _serve(request: HttpRequest, draft: _Draft, number: int | None) -> bool:
 
 def _test(request: HttpRequest, draft: _Draft) -> bool:
     """Nothing is saved, so the text stays on the page."""
-    _ask(request, CHANGE)
+    ask(request, CHANGE)
     if _is_fit(request, draft.source, draft.place):
         try:
             number = send_test(UUID(str(request.user.pk)), draft.source, draft.place)
@@ -230,7 +169,7 @@ _ACTIONS: Mapping[str, Callable[[HttpRequest, _Draft], bool]] = {
 @require_POST
 def preview_as_json(request: HttpRequest) -> HttpResponse:
     """What the text that was sent would say; and how it differs from the version that is named."""
-    _ask(request, VIEW)
+    ask(request, VIEW)
     draft = _Draft.sent(request)
     locale = request.POST.get("locale", "")
     locale = locale if formats.LOCALE.fullmatch(locale) else draft.place.locale
@@ -253,8 +192,8 @@ def _editor(
         "draft": draft,
         "base": draft.base if again else newest.number if newest else 0,
         "serving": draft.serving if again else serves.number if serves else 0,
-        "serves": _serves(serves),
-        "broken": _broken([serves]) if serves else [],
+        "serves": serves_label(serves),
+        "broken": broken_ones([serves]) if serves else [],
         "versions": [_version_row(version) for version in versions[:SHOWN]],
         "against": against,
         "locales": _locales(place),
@@ -270,11 +209,11 @@ def _version_row(version: TemplateVersion) -> dict[str, Any]:
     return {
         "number": version.number,
         "label": version.label,
-        "state": _label(state, "danger" if version.broken_at else COLOURS[TemplateState(version.state)]),
+        "state": label(state, "danger" if version.broken_at else COLOURS[TemplateState(version.state)]),
         "serves": version.state == TemplateState.PUBLISHED,
         "author": version.author,
-        "when": _time(version.created_at),
-        "published": f"{_time(version.published_at)} by {version.published_by}" if version.published_at else NOTHING,
+        "when": clock(version.created_at),
+        "published": f"{clock(version.published_at)} by {version.published_by}" if version.published_at else NOTHING,
         "note": version.note or NOTHING,
         "open": f"{edit_address(version.place)}&version={version.label}",
     }
@@ -328,23 +267,6 @@ def _place(text: str) -> Place:
     """As "ORDER_SHIPPED/EMAIL.en". Raises Http404 for what is in no catalogue."""
     found = PLACE.fullmatch(text)
     kind = event_types().get(found[1]) if found else None
-    if found is None or kind is None or Place(*found.groups()) not in _places(kind):
+    if found is None or kind is None or Place(*found.groups()) not in places(kind):
         raise Http404
     return Place(*found.groups())
-
-
-def edit_address(place: Place) -> str:
-    return f"{reverse('admin:notifier_templateversion_edit')}?template={place}"
-
-
-def _ask(request: HttpRequest, permission: str) -> None:
-    if not request.user.has_perm(permission):
-        raise PermissionDenied
-
-
-def _label(text: str, kind: str) -> str:
-    return render_to_string("notifier/label.html", {"text": text, "kind": kind})
-
-
-def _time(moment: datetime | None) -> str:
-    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M}" if moment else NOTHING
