@@ -50,6 +50,7 @@ UNFOLD = {
                     _page("Dead letters", "report", "notifier", "deadletter"),
                     _page("Providers", "sensors", "notifier_channels", "breakerchange"),
                     _page("Inbox", "inbox", "notifier_channels", "inboxmessage"),
+                    _page("Templates", "edit_document", "notifier", "templateversion"),
                 ],
             },
             {

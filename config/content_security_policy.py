@@ -29,6 +29,7 @@ ADMIN = {
     "style-src": [SELF, UNSAFE_INLINE],
     "img-src": [SELF, "data:"],
 }
+EDITOR = "notifier_templateversion_edit"  # shows mails in frames, which are under its policy
 DOCS = {"style-src": [SELF, UNSAFE_INLINE], "img-src": [SELF, "data:"]}  # Swagger UI writes styles into its page
 
 
@@ -40,7 +41,9 @@ class ContentSecurityPolicy(CSPMiddleware):
     ) -> PolicyParts:
         parts = super().get_policy_parts(request, response, report_only)
         match = request.resolver_match
-        if match and match.app_name == "admin":
+        if match and match.url_name == EDITOR:
+            parts.replace = ADMIN | {"img-src": POLICY["img-src"]}
+        elif match and match.app_name == "admin":
             parts.replace = ADMIN
         elif match and match.url_name == "docs":
             parts.replace = DOCS

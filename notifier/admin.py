@@ -28,10 +28,12 @@ from notifier import alerts_admin, borders, switches, switches_admin, tasks  # n
 from notifier.catalogue import event_types
 from notifier.explain_page import explain_page
 from notifier.front_page import TEMPLATE, live_page
-from notifier.models import ApiKey, Attempt, DeadLetter, Delivery, NotificationEvent
+from notifier.models import ApiKey, Attempt, DeadLetter, Delivery, NotificationEvent, TemplateVersion
 from notifier.querysets.dead_letters import Filter
 from notifier.replay import EXPLAINED, replay
 from notifier.states import DeliveryStatus, EventStatus
+from notifier.template_list import overview
+from notifier.template_page import edit, preview_as_json
 from notifier.timeline import timeline, whole_events
 from preferences.admin import WithHistory
 from preferences.list_admin import ReadOnlyAdmin
@@ -262,6 +264,37 @@ class ApiKeyAdmin(WithHistory, ReadOnlyAdmin):
         """From now on the chosen keys open nothing."""
         revoked = queryset.filter(revoked_at=None).update(revoked_at=timezone.now())
         self.message_user(request, f"{revoked} revoked.", messages.SUCCESS)
+
+
+@admin.register(TemplateVersion)
+class TemplateVersionAdmin(WithHistory, ReadOnlyAdmin):
+    """The list is of templates, not of versions; a version's own page is where the history leads to."""
+
+    history_kind = Change.Kind.TEMPLATE
+    ordering = ("-number",)
+    fields = (
+        ("event_type", "channel", "locale"),
+        ("number", "state"),
+        ("author", "created_at", "note"),
+        ("published_by", "published_at", "replaces"),
+        ("broken_at", "broken_why"),
+        "text",
+    )
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        return [
+            path("edit/", view(lambda request: edit(request, self.admin_site)), name="notifier_templateversion_edit"),
+            path("preview/", view(preview_as_json), name="notifier_templateversion_preview"),
+            *super().get_urls(),
+        ]
+
+    @display(description="Text")
+    def text(self, version: TemplateVersion) -> str:
+        return format_html('<pre class="whitespace-pre-wrap break-words">{}</pre>', version.source)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # noqa: ARG002 - Django's signature
+        return overview(request, self.admin_site)
 
 
 @admin.register(InboxMessage)

@@ -15,13 +15,13 @@ from django.conf import settings
 from channels import registry
 from channels.base import BREAKER_OPEN, Channel, Message, Outcome, Permit, Receipt
 from channels.errors import MessageRejected, ProviderUnavailable
-from notifier import backoff, borders, cap, counts, switches
+from notifier import backoff, borders, cap, counts, serving, switches
 from notifier.catalogue import GONE, event_types
 from notifier.links import NO_LINKS, Links, links
 from notifier.models import Attempt, Delivery
 from notifier.plan import can_stand_in, obstacle, quiet_for
 from notifier.querysets.deliveries import AttemptRow, Candidate, GivenUp, Hold, Postponed, Skip
-from notifier.render import MessageContext, RenderError, render
+from notifier.render import MessageContext, RenderError
 from notifier.states import AttemptOutcome, HoldReason, SkipReason
 from notifier.verdict import Limits, Verdict
 from preferences.resolve import Address, comes_whole
@@ -47,6 +47,7 @@ class Claimed:
     verdict: Verdict | None = None  # where nothing is to be sent after all: an earlier attempt was cleared up
     receipt: Receipt | None = None
     attempts: Sequence[AttemptRow] = ()
+    template: str = ""  # what its messages are rendered with, as Attempt has it
 
     @property
     def waited(self) -> timedelta:
@@ -97,6 +98,7 @@ def claim(channel: Channel, ids: Sequence[UUID], *, early: bool = False, alone: 
     going = _skip(channel, claimed, kinds)
     if channel.disturbs or switched.types:
         going = _hold(channel, going, kinds)
+    serving.refresh()
     tried = _tried_addresses(going) if channel.address == "device" else {}
     patience = min(map(_patience, going), default=math.inf)
     for item in going:
@@ -219,7 +221,8 @@ def _render(channel: Channel, item: Claimed, tried: set[str], patience: float) -
         return
     try:
         found = _links(channel, row)
-        parts = borders.marked(render(channel.name, channel.parts, row.event_type, _context(row, found)))
+        shown = serving.render_message(channel.name, channel.parts, row.event_type, _context(row, found))
+        parts, item.template = borders.marked(shown.parts), shown.template
         addresses = [a for a in borders.destinations(recipient, channel.address) if a.id not in tried]
         item.messages = [_message(item, parts, address, patience, found) for address in addresses]
     except RenderError as error:

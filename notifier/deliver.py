@@ -184,6 +184,7 @@ def _attempt_rows(item: Claimed) -> list[AttemptRow]:
             detail=storable(getattr(outcome, "detail", ""), 500),
             provider_message_id=storable(getattr(outcome, "provider_message_id", ""), 200),
             maybe_duplicate=classify(outcome) == AttemptOutcome.UNKNOWN,
+            template=item.template,
         )
         for (address_id, address_hash), outcome in zip(named, item.outcomes, strict=True)
     ]

@@ -23,7 +23,8 @@ from notifier.models import NotificationEvent
 from notifier.plan import Planned, can_stand_in, capped, counted, obstacle, plan_now
 from notifier.querysets.events import NewEvent
 from notifier.record import Recorded, foreseen
-from notifier.render import MessageContext, RenderError, render
+from notifier.render import MessageContext, RenderError
+from notifier.serving import refresh, render_message
 from notifier.states import DeliveryStatus, HoldReason, SkipReason
 from notifier.trigger import Trigger
 from preferences import resolve
@@ -116,6 +117,7 @@ def explain(trigger: Trigger, source: str = "") -> list[Explanation]:
 
     `source`: whose idempotency keys count. Raises UnknownUser or KeyConflict.
     """
+    refresh()
     found = foreseen(trigger, source)
     now = timezone.now()
     users = resolve.load({row.user_id for row, _ in found if row.user_id})
@@ -233,7 +235,7 @@ def _content(case: _Case, channel: Channel) -> Mapping[str, str]:
         event_id=row.id,
         links=Links(*map(_without_token, (found.preferences, found.unsubscribe))),
     )
-    return borders.marked(render(channel.name, channel.parts, row.event_type, context))
+    return borders.marked(render_message(channel.name, channel.parts, row.event_type, context, report=False).parts)
 
 
 def _without_token(link: str) -> str:

@@ -27,6 +27,7 @@ from notifier.fingerprint import LENGTH
 from notifier.querysets.dead_letters import DeadLetterQuerySet
 from notifier.querysets.deliveries import DeliveryQuerySet
 from notifier.querysets.events import EventQuerySet
+from notifier.querysets.templates import Place, TemplateQuerySet
 from notifier.states import (
     AttemptOutcome,
     DeadLetterStatus,
@@ -34,6 +35,7 @@ from notifier.states import (
     EventStatus,
     HoldReason,
     SkipReason,
+    TemplateState,
 )
 
 
@@ -174,6 +176,13 @@ class Attempt(models.Model):
     detail = models.CharField(max_length=500, blank=True, default="")
     provider_message_id = models.CharField(max_length=200, blank=True, default="")
     maybe_duplicate = models.BooleanField(default=False)
+    template = models.CharField(
+        max_length=16,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="what it was rendered with: v12, or a file's hash",
+    )
 
     class Meta:
         constraints = [
@@ -305,6 +314,57 @@ class Alert(models.Model):
 
     def __str__(self) -> str:
         return self.text
+
+
+class TemplateVersion(models.Model):
+    """A message template that staff wrote in place of a file. Its text never changes: who edits makes a new one.
+
+    `number` counts over all templates, so that it says alone with what a message was rendered (Attempt.template).
+    """
+
+    number = models.BigAutoField(primary_key=True, db_column="id")
+    event_type = models.CharField(max_length=64)
+    channel = models.CharField(max_length=32)
+    locale = models.CharField(max_length=16)
+    source = models.TextField()
+    note = models.CharField(max_length=200, blank=True, default="", help_text="what was changed, and why")
+    author = models.CharField(max_length=150, help_text="username")
+    created_at = models.DateTimeField(db_default=Now())
+    state = models.CharField(max_length=10, choices=TemplateState, default=TemplateState.DRAFT)
+    published_at = models.DateTimeField(null=True, help_text="the last time")
+    published_by = models.CharField(max_length=150, blank=True, default="")
+    replaces = models.BigIntegerField(null=True, help_text="the last good version before it; none: the file")
+    broken_at = models.DateTimeField(null=True, help_text="it failed on a message, and does not serve")
+    broken_why = models.CharField(max_length=500, blank=True, default="")
+
+    objects = TemplateQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "template"
+        permissions = [("publish_template", "Can publish a template, and roll it back")]
+        constraints = [
+            # and what serves now (TemplateQuerySet.serving)
+            models.UniqueConstraint(
+                fields=["event_type", "channel", "locale"],
+                condition=models.Q(state="PUBLISHED"),
+                name="template_published",
+            ),
+        ]
+        indexes = [
+            # the versions of one template (TemplateQuerySet.of)
+            models.Index(fields=["event_type", "channel", "locale", "-number"], name="template_place"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.place} {self.label}"
+
+    @property
+    def place(self) -> Place:
+        return Place(self.event_type, self.channel, self.locale)
+
+    @property
+    def label(self) -> str:
+        return f"v{self.number}"
 
 
 class ReplayPace(models.Model):

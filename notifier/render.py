@@ -4,54 +4,41 @@ A message file {EVENT_TYPE}/{CHANNEL}.{locale}.j2 holds a message's text as Jinj
 come from layouts/{CHANNEL}.{locale}.j2, the words that the channel's messages share. For each part of the
 channel the layout layouts/{CHANNEL}.{part}.j2 is rendered if there is one, with the blocks at hand as
 `message.NAME`; else the part is the block of its name. So a text is written once, for HTML and plain text.
+A message with a block `html` of its own, in HTML or MJML (notifier/mjml.py), needs no layout for it, nor for `text`.
 
 Values are escaped in html parts. Templates run sandboxed: they cannot reach Python through a value.
 
-What is the same in every message is worked out once. A block that is but text with values in it is rendered once
-a message, as text, and escaped for HTML.
+What staff write instead of a file is a MessageTemplate like a file's; notifier/serving.py says which one serves.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections import Counter
+import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum, auto
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
 from django.conf import settings
 from django.core.signals import setting_changed
-from jinja2 import (
-    Environment,
-    FileSystemLoader,
-    StrictUndefined,
-    Template,
-    TemplateError,
-    TemplateNotFound,
-    Undefined,
-    nodes,
-)
-from jinja2.compiler import CodeGenerator, Frame, optimizeconst
+from jinja2 import FileSystemLoader, Template, TemplateError, TemplateNotFound
 from jinja2.exceptions import SecurityError, TemplateSyntaxError, UndefinedError
 from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import missing
-from jinja2.visitor import NodeTransformer
 from markupsafe import Markup, escape
 
 from notifier import formats
 from notifier.links import NO_LINKS, Links
+from notifier.template_compiler import ENDS, Made, MessageEnvironment, Nature, TooMuchError, environment
 
 HEADER_PARTS = frozenset({"subject", "title"})  # parts that are one line by their nature
-SPECIAL = re.compile("[&<>\"']")  # what HTML escapes
 BLANK_LINES = re.compile(r"\n[^\S\n]*\n\s*\n")
-TELLING = (UndefinedError, SecurityError, TemplateSyntaxError, TemplateNotFound)  # name code, never a value
+TELLING = (UndefinedError, SecurityError, TemplateSyntaxError, TemplateNotFound, TooMuchError)  # no values
+PATIENCE = 1.0  # seconds that a message of a template of staff's may take
 
 
 class RenderError(ValueError):
@@ -62,6 +49,8 @@ class RenderError(ValueError):
         line = f" ({cause.name}, line {cause.lineno})" if isinstance(cause, TemplateSyntaxError) else ""
         super().__init__(f"{template}{line}: {type(cause).__name__}{detail}")
         self.template = template
+        self.reason = str(cause.message) if isinstance(cause, TELLING) else type(cause).__name__
+        self.line = cause.lineno if isinstance(cause, TemplateSyntaxError) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +69,21 @@ class MessageContext:
     links: Links = NO_LINKS
 
 
-def render(channel: str, parts: Mapping[str, str], event_type: str, context: MessageContext) -> dict[str, str]:
-    """The text of each of the channel's parts ({name: "text" or "html"}). Raises RenderError."""
-    message_file = _find(f"{event_type}/{channel}", context.locale)
-    if message_file is None:
+def render(
+    channel: str,
+    parts: Mapping[str, str],
+    event_type: str,
+    context: MessageContext,
+    template: MessageTemplate | None = None,
+) -> dict[str, str]:
+    """The text of each of the channel's parts ({name: "text" or "html"}), by its file unless a template is given.
+
+    Raises RenderError.
+    """
+    template = template or from_file(event_type, channel, context.locale, next(iter(parts), ""))
+    if template is None:
         raise RenderError(f"{event_type}/{channel}", TemplateNotFound(f"{event_type}/{channel}.*.j2"))
-    message = _Message(message_file, channel, _variables(context, message_file))
+    message = _Message(template, _variables(context, template))
     return {name: message.part(name, format_) for name, format_ in parts.items()}
 
 
@@ -98,204 +96,149 @@ def missing_templates(channel: str, parts: Mapping[str, str], event_type: str, l
 def precompile() -> None:
     """Compile all templates, so that a worker's first message is as fast as the next. Raises RenderError."""
     for format_ in ("text", "html"):
-        for name in _environment(format_).list_templates(extensions=["j2"]):
+        for name in environment(format_).list_templates(extensions=["j2"]):
             try:
-                _environment(format_).get_template(name)
+                environment(format_).get_template(name)
             except TemplateError as error:
                 raise RenderError(name, error) from None
 
 
-class _Absent(StrictUndefined):
-    """An optional key of the metadata may be tested and filtered. Printing it fails; so does a wrong name."""
-
-    __slots__ = ()
-
-    def __bool__(self) -> bool:  # type: ignore[override] # Jinja types it as the function that raises
-        if self._undefined_obj is missing:
-            self._fail_with_undefined_error()
-        return False
-
-
-class _Nature(Enum):
-    """What a block comes to. Most are constant or plain, and cost little."""
-
-    CONSTANT = auto()  # the same text in every message
-    PLAIN = auto()  # text with values in it, neither HTML itself nor aware of it: escaped, it is the block in HTML
-    OTHER = auto()
-
-
-CONSTANT_NODES = {nodes.Output, nodes.TemplateData, nodes.Const}
-PLAIN_NODES = {
-    *CONSTANT_NODES,
-    *(nodes.If, nodes.CondExpr, nodes.And, nodes.Or, nodes.Not, nodes.Compare, nodes.Operand),
-    *(nodes.Name, nodes.Getattr, nodes.Getitem, nodes.Filter),
-}
-
-
-def _nature(block: nodes.Block) -> _Nature:
-    kinds = {type(node) for node in block.find_all(nodes.Node)}
-    if kinds <= CONSTANT_NODES:
-        return _Nature.CONSTANT
-    ours = all(node.name in formats.FILTERS for node in block.find_all(nodes.Filter))  # one of Jinja's may tell HTML
-    special = any(SPECIAL.search(node.data) for node in block.find_all(nodes.TemplateData))
-    return _Nature.PLAIN if kinds <= PLAIN_NODES and ours and not special else _Nature.OTHER
-
-
-class _Code(CodeGenerator):
-    """Jinja's compiler, with short cuts: a key of a dict at hand, and _Environment.escape for what HTML prints."""
-
-    @optimizeconst
-    def visit_Getattr(self, node: nodes.Getattr, frame: Frame) -> None:  # noqa: N802 - Jinja's name
-        if isinstance(node.node, nodes.Name):
-            name = frame.symbols.ref(node.node.name)
-            self.write(f"({name}[{node.attr!r}] if type({name}) is dict and {node.attr!r} in {name} else ")
-            super().visit_Getattr(node, frame)
-            self.write(")")
-        else:
-            super().visit_Getattr(node, frame)
-
-    def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> None:
-        if frame.eval_ctx.autoescape and not frame.eval_ctx.volatile:
-            self.write("environment.escape(")  # there is no finalize
-        else:
-            super()._output_child_pre(node, frame, finalize)
-
-
-class _Environment(ImmutableSandboxedEnvironment):
-    """Jinja, sandboxed, where `metadata.items` is the key and never a method of the dict."""
-
-    code_generator_class = _Code
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.natures: dict[str, dict[str, _Nature]] = {}  # of the blocks, by template
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        return self._key(obj, attribute) if isinstance(obj, formats.MAPPING) else super().getattr(obj, attribute)
-
-    def getitem(self, obj: Any, argument: Any) -> Any | Undefined:
-        return self._key(obj, argument) if isinstance(obj, formats.MAPPING) else super().getitem(obj, argument)
-
-    def compile(self, source: str | nodes.Template, name: str | None = None, *args: Any, **options: Any) -> Any:
-        tree = self.parse(source, name, *args) if isinstance(source, str) else source
-        blocks = _Constants(tree, self).folded().find_all(nodes.Block)
-        self.natures[str(name)] = {block.name: _nature(block) for block in blocks}
-        return super().compile(tree, name, *args, **options)
-
-    @staticmethod
-    def escape(value: Any) -> str:
-        """As Markup's escape, without making Markup, which takes longer than all else, of what is but printed."""
-        if type(value) is str and not SPECIAL.search(value):
-            return value
-        return value if type(value) is Markup else escape(value)
-
-    def _key(self, obj: Mapping[Any, Any], key: Any) -> Any | Undefined:
-        return obj[key] if key in obj else self.undefined(obj=obj, name=key)
-
-
-class _Constants(NodeTransformer):
-    """Puts into a template what is the same in every message, so that it is looked up and escaped but once, here.
-
-    That is the shop (a change of settings.SHOP compiles anew), and what a layout sets to a text at its top.
-    """
-
-    def __init__(self, tree: nodes.Template, environment: Environment) -> None:
-        self.tree, self.environment = tree, environment
-        self.assigned = Counter(name.name for name in tree.find_all(nodes.Name) if name.ctx != "load")
-        self.texts: dict[str, str] = {}
-
-    def folded(self) -> nodes.Template:
-        is_layout = self.tree.find(nodes.Block) is None  # a block is rendered without what stands above it
-        for place, node in enumerate(self.tree.body):
-            self.tree.body[place] = self.visit(node)
-            if is_layout and isinstance(node, nodes.Assign):
-                self._keep(node)
-        return self.tree
-
-    def _keep(self, node: nodes.Assign) -> None:
-        name, value = node.target, node.node
-        if isinstance(name, nodes.Name) and self.assigned[name.name] == 1 and isinstance(value, nodes.Expr):
-            with suppress(nodes.Impossible):
-                known = value.as_const(nodes.EvalContext(self.environment))
-                if type(known) is str:
-                    self.texts[name.name] = known
-
-    def visit_Getattr(self, node: nodes.Getattr) -> nodes.Node:  # noqa: N802 - Jinja's name
-        shop = isinstance(node.node, nodes.Name) and node.node.name == "shop" and not self.assigned["shop"]
-        value = settings.SHOP.get(node.attr) if shop else None
-        return nodes.Const(value, lineno=node.lineno) if isinstance(value, str) else self.generic_visit(node)
-
-    def visit_Name(self, node: nodes.Name) -> nodes.Node:  # noqa: N802
-        known = node.ctx == "load" and node.name in self.texts
-        return nodes.Const(self.texts[node.name], lineno=node.lineno) if known else node
-
-
-@cache
-def _environment(format_: str) -> _Environment:
-    environment = _Environment(
-        loader=FileSystemLoader(settings.MESSAGE_TEMPLATE_DIRS),
-        autoescape=format_ == "html",
-        undefined=_Absent,
-        auto_reload=False,
-        cache_size=-1,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(formats.FILTERS)
-    return environment
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class _Block:
+class Block:
     """A block in a format: what it shows if that is `constant`, or else, if it is plain and this HTML, its `text`."""
 
     name: str
     template: Template
     constant: str | None
-    text: _Block | None
+    text: Block | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MessageTemplate:
+    """A message's blocks by format and name, with the words that its channel shares; compiled.
+
+    `name` is for errors; `label` says with what a message was rendered (Attempt.template): "v12" is a version, "f:" and
+    eight hex digits of its SHA-256 a file. `own`: the blocks that are not shared words.
+    """
+
+    name: str
+    label: str
+    channel: str
+    locale: str
+    bounded: bool
+    own: frozenset[str]
+    blocks: Mapping[str, Mapping[str, Block]]
+
+    def layout(self, part: str, format_: str) -> Template | None:
+        """What the part is laid out by; None where its block is the part."""
+        if "html" in self.own and part in self.own:
+            return None
+        return _layout(self.channel, part, format_)
+
+
+def from_file(event_type: str, channel: str, locale: str, part: str = "") -> MessageTemplate | None:
+    """The file that a recipient of this locale gets. Raises RenderError, which names the part that was wanted."""
+    name = _find(f"{event_type}/{channel}", locale)
+    try:
+        return _file(name, channel) if name else None
+    except TemplateError as error:
+        raise RenderError(f"{name}, {part}".removesuffix(", "), error) from None
+
+
+def file_source(event_type: str, channel: str, locale: str) -> str | None:
+    """The file of just this locale, as it was written."""
+    name = f"{event_type}/{channel}.{locale}.j2"
+    try:
+        return FileSystemLoader(settings.MESSAGE_TEMPLATE_DIRS).get_source(environment("text"), name)[0]
+    except TemplateNotFound:
+        return None
+
+
+def from_source(source: str, label: str, event_type: str, channel: str, locale: str) -> MessageTemplate:
+    """What staff wrote, compiled. Raises RenderError."""
+    name = f"{event_type}/{channel}.{locale} {label}"
+    try:
+        made = {f: environment(f, bounded=True).made(source, name) for f in ("text", "html")}
+        return _template(name, label, channel, locale, made)
+    except Exception as error:  # noqa: BLE001 - whatever the compiler makes of it, it is this template's alone
+        raise RenderError(name, error) from None
+
+
+@lru_cache(maxsize=4096)
+def _file(name: str, channel: str) -> MessageTemplate:
+    source = environment("text").loader.get_source(environment("text"), name)[0]  # type: ignore[union-attr] # it has one
+    label = f"f:{hashlib.sha256(source.encode()).hexdigest()[:8]}"
+    made = {f: _from_file(environment(f), name) for f in ("text", "html")}
+    return _template(name, label, channel, name.split(".")[-2], made)
+
+
+def _from_file(compiled_by: MessageEnvironment, name: str) -> Made:
+    template = compiled_by.get_template(name)
+    return Made(template, compiled_by.natures[name])
+
+
+def _template(name: str, label: str, channel: str, locale: str, made: Mapping[str, Made]) -> MessageTemplate:
+    """The blocks at hand: those of the message before the words that the channel shares."""
+    shared = _find(f"layouts/{channel}", locale)
+    blocks: dict[str, dict[str, Block]] = {}
+    for format_ in ("text", "html"):
+        texts = blocks.get("text", {})
+        sources = [*([_from_file(environment(format_), shared)] if shared else []), made[format_]]
+        blocks[format_] = {
+            block: _block(one.template, block, nature, texts.get(block) if format_ == "html" else None)
+            for one in sources
+            for block, nature in one.natures.items()
+        }
+    bounded = label.startswith("v")
+    return MessageTemplate(name, label, channel, locale, bounded, frozenset(made["text"].natures), blocks)
+
+
+def _block(template: Template, name: str, nature: Nature, text: Block | None) -> Block:
+    constant = _run(template, name, _context(template, {})) if nature is Nature.CONSTANT else None
+    return Block(name, template, constant, text if nature is Nature.PLAIN else None)
 
 
 class _Message:
     """One message being rendered: its blocks are rendered once in each format, where needed."""
 
-    def __init__(self, message_file: str, channel: str, variables: dict[str, Any]) -> None:
-        self.file, self.channel, self.variables = message_file, channel, variables
-        self.rendered: dict[_Block, str] = {}
+    def __init__(self, template: MessageTemplate, variables: dict[str, Any]) -> None:
+        self.template, self.variables = template, variables
+        self.rendered: dict[Block, str] = {}
         self.contexts: dict[Template, Context] = {}  # a template's blocks share one
 
     def part(self, name: str, format_: str) -> str:
         try:
-            layout = _layout(self.channel, name, format_)
+            layout = self.template.layout(name, format_)
             shown = self._laid_out(layout, format_) if layout else self._block(name, format_)
         except Exception as error:  # noqa: BLE001 - a template can raise anything; it is this message's alone
-            raise RenderError(f"{self.file}, {name}", error) from None
+            raise RenderError(f"{self.template.name}, {name}", error) from None
         return str(formats.one_line(shown)) if name in HEADER_PARTS else _tidy(shown)
 
     def _laid_out(self, layout: Template, format_: str) -> str:
-        blocks = _blocks(self.file, self.channel, format_)
+        blocks = self.template.blocks[format_]
         shown = {name: block.constant or self._shown(block) for name, block in blocks.items()}
         context = _context(layout, {**self.variables, "message": shown})
         return "".join(layout.root_render_func(context))
 
     def _block(self, name: str, format_: str) -> str:
-        block = _blocks(self.file, self.channel, format_).get(name)
+        block = self.template.blocks[format_].get(name)
         if block is None:
             raise TemplateNotFound(f"block {name}")
         return block.constant or self._shown(block)
 
-    def _shown(self, block: _Block) -> str:
+    def _shown(self, block: Block) -> str:
         if block not in self.rendered:
             self.rendered[block] = escape(self._shown(block.text)) if block.text else self._rendered(block)
         return self.rendered[block]
 
-    def _rendered(self, block: _Block) -> str:
+    def _rendered(self, block: Block) -> str:
         if block.template not in self.contexts:
             self.contexts[block.template] = _context(block.template, self.variables)
         return _run(block.template, block.name, self.contexts[block.template])
 
 
 def _run(template: Template, block: str, context: Context) -> str:
-    shown = "".join(template.blocks[block](context)).strip()
+    shown = template.environment.concat(template.blocks[block](context)).strip()
     # the environment has escaped it
     return Markup(shown) if template.environment.autoescape else shown  # noqa: S704 # nosec B704
 
@@ -306,46 +249,31 @@ def _context(template: Template, variables: dict[str, Any]) -> Context:
 
 
 @lru_cache(maxsize=4096)
-def _blocks(message_file: str, channel: str, format_: str) -> dict[str, _Block]:
-    """The blocks at hand: those of the message file before the words that the channel shares."""
-    environment, shared = _environment(format_), _find(f"layouts/{channel}", _locale_of(message_file))
-    templates = [environment.get_template(name) for name in (shared, message_file) if name]
-    texts = _blocks(message_file, channel, "text") if format_ == "html" else {}
-    return {
-        name: _made(template, name, nature, texts.get(name))
-        for template in templates
-        for name, nature in environment.natures[str(template.name)].items()
-    }
-
-
-def _made(template: Template, name: str, nature: _Nature, text: _Block | None) -> _Block:
-    constant = _run(template, name, _context(template, {})) if nature is _Nature.CONSTANT else None
-    return _Block(name, template, constant, text if nature is _Nature.PLAIN else None)
-
-
-@lru_cache(maxsize=4096)
 def _layout(channel: str, part: str, format_: str) -> Template | None:
     name = f"layouts/{channel}.{part}.j2"
-    return _environment(format_).get_template(name) if _exists(name) else None
+    return environment(format_).get_template(name) if _exists(name) else None
+
+
+def locales_for(locale: str) -> list[str]:
+    """What a recipient may get, the best first: the own locale's, its language's (de-AT → de), the default's."""
+    tag = locale.replace("_", "-") if formats.LOCALE.fullmatch(locale) else settings.DEFAULT_LOCALE
+    shorter = ["-".join(tag.split("-")[:length]) for length in range(tag.count("-") + 1, 0, -1)]
+    return [*shorter, settings.DEFAULT_LOCALE]
 
 
 @lru_cache(maxsize=4096)
 def _find(stem: str, locale: str) -> str | None:
-    """The file for the locale, its language (de-AT → de) or the default locale: the first that is there."""
-    tag = locale.replace("_", "-") if formats.LOCALE.fullmatch(locale) else settings.DEFAULT_LOCALE
-    shorter = ["-".join(tag.split("-")[:length]) for length in range(tag.count("-") + 1, 0, -1)]
-    for candidate in (*shorter, settings.DEFAULT_LOCALE):
-        if _exists(f"{stem}.{candidate}.j2"):
-            return f"{stem}.{candidate}.j2"
-    return None
+    names = (f"{stem}.{candidate}.j2" for candidate in locales_for(locale))
+    return next((name for name in names if _exists(name)), None)
 
 
 def _exists(name: str) -> bool:
-    environment = _environment("text")
     try:
-        FileSystemLoader(settings.MESSAGE_TEMPLATE_DIRS).get_source(environment, name)
+        environment("text").loader.get_source(environment("text"), name)  # type: ignore[union-attr] # it has one
     except TemplateNotFound:
         return False
+    except TemplateError:
+        return True  # its MJML is broken
     return True
 
 
@@ -353,17 +281,17 @@ def _problems(name: str, channel: str, parts: Mapping[str, str]) -> list[str]:
     if not _exists(name):
         return [name]
     try:
-        blocks = _blocks(name, channel, "text")
-        bare = [part for part, format_ in parts.items() if _layout(channel, part, format_) is None]
+        template = _file(name, channel)
+        bare = [part for part, format_ in parts.items() if template.layout(part, format_) is None]
     except TemplateError as error:
         return [str(RenderError(name, error))]
-    return [f"{name}: block {part}" for part in bare if part not in blocks]
+    return [f"{name}: block {part}" for part in bare if part not in template.blocks["text"]]
 
 
-def _variables(context: MessageContext, message_file: str) -> dict[str, Any]:
+def _variables(context: MessageContext, template: MessageTemplate) -> dict[str, Any]:
     """The names that a template sees."""
     return {
-        **_standing(context.locale, message_file),
+        **_standing(context.locale, template.locale),
         "order_id": formats.one_line(context.order_id),
         "order_url": _order_url(context.order_id),
         "metadata": context.metadata,
@@ -371,16 +299,16 @@ def _variables(context: MessageContext, message_file: str) -> dict[str, Any]:
         "event_id": str(context.event_id),
         "time_zone": context.time_zone,
         "links": context.links,
+        **({ENDS: time.monotonic() + PATIENCE} if template.bounded else {}),
     }
 
 
 @lru_cache(maxsize=4096)
-def _standing(locale: str, message_file: str) -> dict[str, Any]:
-    """Those that all messages of a file to recipients of a locale share."""
-    language = _locale_of(message_file)
+def _standing(locale: str, language: str) -> dict[str, Any]:
+    """Those that all messages in a language to recipients of a locale share."""
     same = formats.babel_locale(locale).language == formats.babel_locale(language).language
     return {
-        **_environment("text").globals,  # both formats have the same
+        **environment("text").globals,  # both formats have the same
         "shop": settings.SHOP,
         "language": language,
         "locale": locale if same else language,  # a text in another language than the recipient's has its own formats
@@ -392,11 +320,6 @@ def _order_url(order_id: str) -> str:
     return formats.web_url(pattern.replace("{orderId}", quote(order_id, safe=""))) if pattern else ""
 
 
-@lru_cache(maxsize=4096)
-def _locale_of(message_file: str) -> str:
-    return message_file.split(".")[-2]
-
-
 def _tidy(shown: str) -> str:
     """Blank lines that conditions left behind become one. A plain string, also of Markup."""
     return BLANK_LINES.sub("\n\n", str(shown)).strip()
@@ -404,7 +327,7 @@ def _tidy(shown: str) -> str:
 
 def _forget(*, setting: str, **_: object) -> None:
     if setting in {"MESSAGE_TEMPLATE_DIRS", "DEFAULT_LOCALE", "SHOP"}:
-        for kept in (_environment, _blocks, _layout, _find, _standing):
+        for kept in (environment, _file, _layout, _find, _standing):
             kept.cache_clear()
 
 

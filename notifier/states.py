@@ -62,6 +62,14 @@ class DeadLetterStatus(TextChoices):
     DISCARDED = "DISCARDED"
 
 
+class TemplateState(TextChoices):
+    """Of a version of a message template. One at most is PUBLISHED; without one its file serves."""
+
+    DRAFT = "DRAFT"
+    PUBLISHED = "PUBLISHED"
+    SUPERSEDED = "SUPERSEDED"
+
+
 ACCEPTED = frozenset({DeliveryStatus.SENT, DeliveryStatus.DELIVERED})
 LOST = frozenset({DeliveryStatus.FAILED, DeliveryStatus.BOUNCED})
 FINAL = frozenset({*ACCEPTED, *LOST, DeliveryStatus.SKIPPED})

@@ -19,7 +19,8 @@ SETTING = "notifier.acting"  # what the triggers read; JSON of an Actor
 # Statements that may change what has a history, by the names of its tables and procedures. One that only looks is
 # caught, too, at times, which costs it a round trip. What each trigger runs is known by its beginning, and has none.
 _CONCERNED = re.compile(
-    r"preferences_(?:user|device|preference|suppressedaddress|\w+_history)|notifier_(?:apikey|deadletter|pause|rollout)|auth_group"
+    r"preferences_(?:user|device|preference|suppressedaddress|\w+_history)"
+    r"|notifier_(?:apikey|deadletter|pause|rollout|templateversion)|auth_group"
 )
 _NOT_CONCERNED = ("SELECT", "INSERT INTO notifier_notificationevent", 'UPDATE "notifier_apikey" SET "last_used_at" =')
 

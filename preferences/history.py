@@ -66,10 +66,11 @@ def _list(lines: Iterable[str]) -> SafeString:
 
 
 def about(change: Change) -> SafeString:
-    """A link to the history of the person, or the page of the key or letter."""
+    """A link to the history of the person, or the page of the key, letter or template."""
     pages = {
         Change.Kind.API_KEY: "admin:notifier_apikey_change",
         Change.Kind.DEAD_LETTER: "admin:notifier_deadletter_change",
+        Change.Kind.TEMPLATE: "admin:notifier_templateversion_change",
     }
     if page := pages.get(change.kind):  # type: ignore[call-overload] # a kind is text
         address, name = reverse(page, args=[change.object_id]) if change.object_id else "", change.object_id

@@ -242,6 +242,7 @@ class Change(models.Model):
         DEAD_LETTER = "DEAD_LETTER", "Dead letter"
         PAUSE = "PAUSE"
         ROLLOUT = "ROLLOUT"
+        TEMPLATE = "TEMPLATE"
         HISTORY = "HISTORY"
 
     class ActorKind(models.TextChoices):

@@ -113,6 +113,7 @@ class AttemptRow:
     provider_message_id: str = ""
     maybe_duplicate: bool = False
     address_hash: str = ""
+    template: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -498,7 +499,7 @@ _RESULT = {
 _ATTEMPT = {
     "id": "uuid", "delivery_id": "uuid", "number": "int", "address_id": "text", "provider": "text",
     "started_at": "timestamptz", "outcome": "text", "code": "text", "http_status": "int", "detail": "text",
-    "provider_message_id": "text", "maybe_duplicate": "bool", "address_hash": "text",
+    "provider_message_id": "text", "maybe_duplicate": "bool", "address_hash": "text", "template": "text",
 }  # fmt: skip
 
 
@@ -534,9 +535,10 @@ WITH r AS MATERIALIZED (
     RETURNING delivery.id, delivery.event_id, delivery.channel, delivery.status, r.cause, r.detail
 ), written AS (
     INSERT INTO notifier_attempt (id, delivery_id, number, address_id, provider, started_at, finished_at, outcome,
-                                  code, http_status, detail, provider_message_id, maybe_duplicate, address_hash)
+                                  code, http_status, detail, provider_message_id, maybe_duplicate, address_hash,
+                                  template)
     SELECT id, delivery_id, number, address_id, provider, started_at, statement_timestamp(), outcome,
-           code, http_status, detail, provider_message_id, maybe_duplicate, address_hash
+           code, http_status, detail, provider_message_id, maybe_duplicate, address_hash, template
     FROM {_recordset("attempts", _ATTEMPT)}
     ON CONFLICT (delivery_id, number, address_id) DO UPDATE
     SET outcome = EXCLUDED.outcome, provider = EXCLUDED.provider, code = EXCLUDED.code,

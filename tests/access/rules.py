@@ -16,7 +16,8 @@ from django.utils import timezone
 from django_celery_beat import models as beat
 
 from channels.models import BreakerChange, InboxMessage
-from notifier.models import Alert, ApiKey, Pause, new_id
+from notifier.models import Alert, ApiKey, Pause, TemplateVersion, new_id
+from notifier.querysets.templates import Place
 from preferences.models import Change, Preference, SuppressedAddress, User
 from tests.letters import make_event, make_letter
 
@@ -105,6 +106,8 @@ ADMIN_PAGES: Mapping[str, int] = {
     "preferences_change_export": 403,
     "notifier_notificationevent_explain": 403,
     "notifier_notificationevent_live": 403,
+    "notifier_templateversion_edit": 403,
+    "notifier_templateversion_preview": 405,  # by POST alone, which asks for the same permission
     "auth_user_password_change": 403,
     "": 404,  # whatever else; and the old addresses of objects, which lead to their pages
 }
@@ -127,6 +130,10 @@ def _preference() -> Model:
     return Preference.objects.create(user=User.objects.create_user(), channel="SMS", enabled=False)
 
 
+def _template() -> Model:
+    return TemplateVersion.objects.save_draft(Place("ORDER_SHIPPED", "SMS", "en"), "", note="", author="", base=0)
+
+
 #: Model of the admin -> the pages that even a superuser has of it, and how to make one.
 ADMIN_MODELS: Mapping[str, tuple[frozenset[str], Callable[[], Any]]] = {
     "notifier_notificationevent": (VIEW, make_event),
@@ -136,6 +143,7 @@ ADMIN_MODELS: Mapping[str, tuple[frozenset[str], Callable[[], Any]]] = {
         lambda: Pause.objects.create(kind="CHANNEL", name="SMS"),
     ),
     "notifier_alert": (VIEW, lambda: Alert.objects.create(kind="FRAUD_ALERT", subject="1", text="Fraud alert")),
+    "notifier_templateversion": (VIEW, _template),
     "notifier_apikey": (VIEW, lambda: ApiKey.issue("other", ["read"])[0]),
     "notifier_channels_inboxmessage": (
         VIEW,

@@ -15,7 +15,7 @@ from pytest_django.fixtures import Settings
 
 from channels.models import BreakerChange, InboxMessage
 from notifier import staff
-from notifier.models import Alert, ApiKey, DeadLetter, NotificationEvent, Pause
+from notifier.models import Alert, ApiKey, DeadLetter, NotificationEvent, Pause, TemplateVersion
 from preferences import resolve
 from preferences.models import Change, Preference, SuppressedAddress, User
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 
 Staff = Callable[..., Client]
 SEEN: set[type[Model]] = {
-    NotificationEvent, DeadLetter, Pause, Alert, BreakerChange, InboxMessage,
+    NotificationEvent, DeadLetter, Pause, Alert, TemplateVersion, BreakerChange, InboxMessage,
     User, Preference, SuppressedAddress, Change,
 }  # fmt: skip
 CHANGED: dict[str, set[type[Model]]] = {"nobody": set(), "support": set(), "operations": {SuppressedAddress}}

@@ -16,10 +16,11 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from channels import registry
-from notifier import liveness
+from notifier import liveness, serving
 from notifier.doctor import examine, of_channels, of_postgres, of_redis, of_settings, of_work
 from notifier.doctor.finding import Finding
-from notifier.models import DeadLetter, NotificationEvent
+from notifier.models import DeadLetter, NotificationEvent, TemplateVersion
+from notifier.querysets.templates import Place
 from sandbox import credentials
 from tests.chaos.servers import Valkey
 from tests.letters import make_event, make_letter
@@ -247,6 +248,19 @@ def test_a_template_that_breaks_is_named(sandbox: Sandbox, settings: Settings, t
     [found] = of_channels.templates()
     assert found.level == "problem"
     assert found.found.startswith("ORDER_SHIPPED by SMS in de: ORDER_SHIPPED/SMS.de.j2")
+
+
+def test_a_published_version_that_broke_is_named(sandbox: Sandbox) -> None:
+    version = TemplateVersion.objects.save_draft(
+        Place("ORDER_SHIPPED", "SMS", "de"), "{% block text %}A{% endblock %}", note="", author="ada", base=0
+    )
+    TemplateVersion.objects.publish(version.place, version.number, publisher="ada", instead_of=0)
+    TemplateVersion.objects.note_broken(version.number, "it failed")
+    serving.forget()
+    found = list(of_channels.templates())
+    serving.forget()
+    assert [each.level for each in found] == ["problem", "ok"], "the file serves, and renders"
+    assert f"ORDER_SHIPPED/SMS.de v{version.number} failed on a message" in found[0].found
 
 
 def test_a_channel_that_cannot_be_built_keeps_no_other_from_being_asked(sandbox: Sandbox, settings: Settings) -> None:
