@@ -12,6 +12,7 @@ SWEEP_EVERY = timedelta(seconds=5)
 DUE_EVERY = timedelta(seconds=1)
 RETENTION_EVERY = timedelta(hours=1)
 WATCH_EVERY = timedelta(seconds=10)
+SYNTHETIC_EVERY = timedelta(minutes=1)
 
 
 def transport_options(visibility_timeout: timedelta) -> dict[str, Any]:
@@ -111,6 +112,7 @@ def celery_settings(
             "due scan": _every(DUE_EVERY, "notifier.dispatch"),
             "repair scan": _every(SWEEP_EVERY, "notifier.sweep"),
             "watch": _every(WATCH_EVERY, "notifier.watch"),
+            "synthetic customer": _every(SYNTHETIC_EVERY, "notifier.synthetic"),
             "retention": _every(RETENTION_EVERY, "notifier.retention"),
         },
     }

@@ -228,6 +228,9 @@ METRICS = flag("NOTIFIER_METRICS", default=True)  # off: nothing is counted (not
 MAX_CRASHES = 3  # attempts that ended with the process, before the row counts as poison
 WAKE_SPREAD = timedelta(seconds=20)  # over which a recovered provider's waiting deliveries come back
 REPLAY_RATE = max(1, number("NOTIFIER_REPLAY_RATE", 50))  # dead letters a second that all replays together send again
+SYNTHETIC_USER = text("NOTIFIER_SYNTHETIC_USER", "")  # the id of a test user; empty: none (notifier/synthetic.py)
+SYNTHETIC_EVERY = timedelta(minutes=number("NOTIFIER_SYNTHETIC_MINUTES", 5, least=1))
+SYNTHETIC_WITHIN = timedelta(seconds=60)  # in which it must have reached every provider
 ESCALATE_AFTER = timedelta(minutes=number("NOTIFIER_ESCALATE_MINUTES", 5, least=1))  # until the next group is told
 DELIVERY_FAILED_WINDOW = timedelta(minutes=5)  # staff hear of one cause on one channel once in this time
 RETENTION = timedelta(days=number("NOTIFIER_RETENTION_DAYS", 90))  # of settled events, and with them of their keys

@@ -37,6 +37,7 @@ from notifier.measures import (
 )
 from notifier.models import DeadLetter, NotificationEvent, Pause
 from notifier.states import AttemptOutcome, DeliveryStatus, HoldReason
+from notifier.synthetic import results
 from notifier.tally import Key
 
 log = logging.getLogger(__name__)
@@ -124,6 +125,7 @@ class Figures:
     new_letters: Mapping[str, int] = field(default_factory=dict)
     capped: int = 0
     paused: Sequence[str] = ()
+    missed: Mapping[str, str] = field(default_factory=dict)  # of the synthetic customer: reasons by event type
 
     @property
     def unserved(self) -> list[str]:
@@ -139,7 +141,7 @@ def figures() -> Figures:
     paused = [f"{pause} since {timezone.localtime(pause.paused_at):%H:%M}" for pause in Pause.objects.order_by("pk")]
     try:
         with liveness.client_with(PATIENCE) as client:
-            signs, counted = liveness.signs(client), tally.minutes(client, HOUR)
+            signs, counted, synthetic = liveness.signs(client), tally.minutes(client, HOUR), results(client)
     except redis.RedisError as error:
         log.warning("no live figures: %s", type(error).__name__)
         return Figures(now, waiting, letters, providers, paused=paused)
@@ -157,6 +159,7 @@ def figures() -> Figures:
         new_letters={labels[0]: number for labels, number in _of(DEAD_LETTERS, lately)},
         capped=lately[HOLDS.name, HoldReason.CAP.value],
         paused=paused,
+        missed={name: found.reason for name, found in synthetic.items() if not found.ok},
     )
 
 

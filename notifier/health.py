@@ -23,6 +23,7 @@ from django.db.migrations.loader import MigrationLoader
 from notifier import liveness
 from notifier.liveness import Signs
 from notifier.probe import Probe
+from notifier.synthetic import Result, results
 
 log = logging.getLogger(__name__)
 
@@ -60,12 +61,13 @@ def essentials() -> dict[str, Check]:
 def others() -> dict[str, Check]:
     """What sending needs besides: `redis`, `beat` and `workers`; known within twice REDIS_PATIENCE."""
     try:
-        signs = _redis.ask().result(2 * REDIS_PATIENCE)
+        signs, synthetic = _redis.ask().result(2 * REDIS_PATIENCE)
     except (redis.RedisError, FutureTimeoutError, OSError) as error:
         log.warning("Redis is away: %s", type(error).__name__)
         unknown = Check(PROBLEM, {"message": "Not known while Redis is away."})
         return {"redis": Check(PROBLEM, {"message": "It cannot be reached."}), "beat": unknown, "workers": unknown}
-    return {"redis": Check(OK), "beat": judge_beat(signs.beat), "workers": judge_workers(signs.workers)}
+    checks = {"redis": Check(OK), "beat": judge_beat(signs.beat), "workers": judge_workers(signs.workers)}
+    return checks | ({"synthetic": judge_synthetic(synthetic)} if settings.SYNTHETIC_USER else {})
 
 
 def judge_beat(age: float | None) -> Check:
@@ -73,6 +75,14 @@ def judge_beat(age: float | None) -> Check:
     if age is None:
         return Check(PROBLEM, {"ageSeconds": None})
     return Check(OK if age <= BEAT_IS_LATE else PROBLEM, {"ageSeconds": round(age, 1)})
+
+
+def judge_synthetic(found: Mapping[str, Result]) -> Check:
+    """By what the synthetic customer got of each event type; nothing: no run has ended lately."""
+    if not found:
+        return Check(PROBLEM, {"message": "No run has ended lately."})
+    told = {name: {"seconds": result.seconds, "problem": result.reason} for name, result in found.items()}
+    return Check(OK if all(result.ok for result in found.values()) else PROBLEM, {"eventTypes": told})
 
 
 def judge_workers(workers: Mapping[str, frozenset[str]]) -> Check:
@@ -136,9 +146,9 @@ def _ask_database() -> frozenset[tuple[str, str]]:
         return _applied(own)
 
 
-def _ask_redis() -> Signs:
+def _ask_redis() -> tuple[Signs, Mapping[str, Result]]:
     with liveness.client_with(REDIS_PATIENCE) as client:
-        return liveness.signs(client)
+        return liveness.signs(client), results(client)
 
 
 _database = Probe(_ask_database)

@@ -279,6 +279,20 @@ ALERTS_OPEN = Measure(
     ("event_type",),
     lambda: _each(name for name, kind in event_types().items() if kind.audience is Audience.STAFF),
 )
+SYNTHETIC_OK = Measure(
+    "notifier_synthetic_ok",
+    "1 where the synthetic customer got the last event of a type in time, else 0",
+    Kind.GAUGE,
+    ("event_type",),
+    tuple,
+)
+SYNTHETIC_SECONDS = Measure(
+    "notifier_synthetic_seconds",
+    "From the record of the synthetic customer's event until the last provider accepted it",
+    Kind.GAUGE,
+    ("event_type",),
+    tuple,
+)
 PAUSED = Measure(
     "notifier_paused",
     "1 for what operators have paused",
@@ -305,6 +319,8 @@ MEASURES = (
     QUEUES,
     PAUSED,
     ALERTS_OPEN,
+    SYNTHETIC_OK,
+    SYNTHETIC_SECONDS,
     BEAT_AGE,
     WORKERS,
     UNSERVED,

@@ -30,6 +30,7 @@ from notifier.catalogue import Priority
 from notifier.liveness import Signs
 from notifier.measures import TALLIED, Kind, Labels, Measure
 from notifier.models import DeadLetter, NotificationEvent, Pause
+from notifier.synthetic import results
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +110,7 @@ class Shared(Collector):
         try:
             with liveness.client_with(PATIENCE) as client:
                 counts, signs, queues = tally.totals(client), liveness.signs(client), _queues(client)
+                synthetic = results(client)
         except redis.RedisError as error:
             log.warning("no metrics of Redis: %s", type(error).__name__)
             return
@@ -117,6 +119,11 @@ class Shared(Collector):
             yield _histogram(measure, values) if measure.kind is Kind.HISTOGRAM else _counter(measure, values)
         yield _gauge(measures.QUEUES, queues)
         yield from self._signs(signs)
+        yield _gauge(measures.SYNTHETIC_OK, {(name,): found.ok for name, found in synthetic.items()})
+        times: dict[Labels, float] = {
+            (name,): found.seconds for name, found in synthetic.items() if found.seconds is not None
+        }
+        yield _gauge(measures.SYNTHETIC_SECONDS, times)
 
     def _signs(self, signs: Signs) -> Iterator[Metric]:
         if signs.beat is not None:

@@ -29,7 +29,7 @@ class Problem:
 
 def problems(figures: Figures) -> list[Problem]:
     """The severe ones first."""
-    looks = (_servers, _paused, _breakers, _backlog, _shares, _letters, _held)
+    looks = (_servers, _synthetic, _paused, _breakers, _backlog, _shares, _letters, _held)
     return sorted((found for look in looks for found in look(figures)), key=lambda problem: not problem.severe)
 
 
@@ -44,6 +44,12 @@ def _servers(figures: Figures) -> Iterator[Problem]:
         yield Problem(True, f"Beat: its last tick was {duration(beat)} ago; retries, fallbacks and repairs stand still")
     if figures.unserved:
         yield Problem(True, f"No worker takes from {', '.join(figures.unserved)}")
+
+
+def _synthetic(figures: Figures) -> Iterator[Problem]:
+    if figures.missed:
+        told = ", ".join(f"{name} ({reason})" for name, reason in figures.missed.items())
+        yield Problem(True, f"The synthetic customer did not get, or not in time: {told}")
 
 
 def _paused(figures: Figures) -> Iterator[Problem]:

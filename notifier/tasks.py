@@ -22,7 +22,7 @@ from channels import registry
 from channels.errors import ProviderUnavailable
 from notifier import deliver as delivering
 from notifier import dispatch as dispatching
-from notifier import doorbell, failpoints, liveness, pauses, pressure, retention, sweep, tally, watch
+from notifier import doorbell, failpoints, liveness, pauses, pressure, retention, sweep, synthetic, tally, watch
 from notifier import settle as settling
 from notifier.dispatch import Lane, Round
 from notifier.measures import DATABASE, ERRORS, REDIS, REPAIRS, ROUND, SEND
@@ -290,6 +290,13 @@ def _repaired(swept: sweep.Swept) -> bool:
 def look_at_providers() -> None:
     """Beat's, every ten seconds: is staff to be told of something?"""
     if watch.watch():
+        ring()
+
+
+@shared_task(name="notifier.synthetic")
+def follow_synthetic_customer() -> None:
+    """Beat's, once a minute: did the synthetic customer get what was sent, and is it time to send again?"""
+    if synthetic.look():
         ring()
 
 
