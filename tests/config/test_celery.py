@@ -85,7 +85,10 @@ def test_publishing_rides_over_a_restart_of_redis(monkeypatch: pytest.MonkeyPatc
 def test_ticks_alone_expire() -> None:
     """C14: a header that expired would break its chord."""
     ticks = {entry["task"]: entry["options"]["expires"] for entry in app.conf.beat_schedule.values()}
-    assert ticks == {"notifier.dispatch": 1, "notifier.sweep": 5, "notifier.retention": 3600}
+    assert ticks == {
+        "notifier.dispatch": 1, "notifier.sweep": 5, "notifier.watch": 10, "notifier.synthetic": 60,
+        "notifier.retention": 3600,
+    }  # fmt: skip
     assert [name for name, task in app.tasks.items() if task.expires] == []
 
 
