@@ -26,23 +26,20 @@ from unfold.decorators import action, display
 from channels.models import InboxMessage
 from notifier import borders, tasks
 from notifier.catalogue import event_types
+from notifier.content import VIEW_CONTENT
 from notifier.explain_page import explain_page
-from notifier.models import ApiKey, Attempt, DeadLetter, Delivery, NotificationEvent
+from notifier.models import ApiKey, DeadLetter, NotificationEvent
 from notifier.querysets.dead_letters import Filter
 from notifier.replay import EXPLAINED, replay
-from notifier.states import DeliveryStatus, EventStatus
-from notifier.timeline import timeline, whole_events
+from notifier.states import EventStatus
+from notifier.story import stories
+from notifier.story_page import COLOURS, story_page, told
+from notifier.timeline import whole_events
 from preferences.admin import WithHistory
 from preferences.list_admin import ReadOnlyAdmin
 from preferences.models import Change, User
 
 NOTHING = "-"
-COLOURS = {
-    **dict.fromkeys(["SENT", "DELIVERED", "ACCEPTED", "REPLAYED"], "success"),
-    **dict.fromkeys(["FAILED", "BOUNCED", "REJECTED", "INVALID_RECIPIENT", "CREDENTIALS", "OPEN"], "danger"),
-    **dict.fromkeys(["PARTIAL", "RETRYING", "UNAVAILABLE", "UNKNOWN", "RATE_LIMITED", "HELD", "FELL_BACK"], "warning"),
-    **dict.fromkeys(["QUEUED", "DISPATCHED", "SENDING"], "info"),
-}
 
 
 def environment(_request: HttpRequest) -> list[str] | None:
@@ -93,7 +90,12 @@ class EventAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(lambda request: explain_page(request, self.admin_site))
-        return [path("explain/", view, name="notifier_notificationevent_explain"), *super().get_urls()]
+        timeline = self.admin_site.admin_view(lambda request: story_page(request, self.admin_site))
+        return [
+            path("explain/", view, name="notifier_notificationevent_explain"),
+            path("timeline/", timeline, name="notifier_notificationevent_timeline"),
+            *super().get_urls(),
+        ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[NotificationEvent]:
         return super().get_queryset(request).prefetch_related("deliveries")  # type: ignore[no-any-return]
@@ -154,8 +156,9 @@ class EventAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         event = whole_events().filter(id=object_id).first() if _uuid(object_id) else None
-        told = {"deliveries": _deliveries(event), "decisions": _decisions(event)} if event else {}
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **told})  # type: ignore[no-any-return]
+        found = stories([event]) if event else []
+        context = {"stories": told(found, may_read=request.user.has_perm(VIEW_CONTENT))}
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **context})  # type: ignore[no-any-return]
 
 
 @admin.register(DeadLetter)
@@ -303,59 +306,3 @@ def _label(text: str, status: str) -> SafeString:
 
 def _time(moment: datetime | None) -> str:
     return f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S.%f}"[:-3] if moment else NOTHING
-
-
-def _deliveries(event: NotificationEvent) -> list[dict[str, Any]]:
-    headers = ["Attempt", "Outcome", "Provider", "HTTP", "Code", "Detail", "Started", "Took"]
-    return [
-        {
-            "channel": delivery.channel,
-            "label": _label(delivery.status, delivery.status),
-            "summary": _summary(delivery),
-            "attempts": {"headers": headers, "rows": [_attempt(attempt) for attempt in delivery.attempts.all()]},
-        }
-        for delivery in event.deliveries.all()
-    ]
-
-
-def _summary(delivery: Delivery) -> str:
-    """Why the delivery is as it is, in one line."""
-    waits = delivery.status in {DeliveryStatus.QUEUED, DeliveryStatus.RETRYING}
-    parts = [
-        delivery.skip_reason or delivery.hold_reason,
-        f"stands in for {delivery.fallback_of}" if delivery.fallback_of else "",
-        delivery.detail,
-        f"due {_time(delivery.due_at)}" if waits else "",
-        f"accepted by {delivery.provider} {_time(delivery.sent_at)}" if delivery.sent_at else "",
-        delivery.provider_message_id and f"as {delivery.provider_message_id}",
-    ]
-    return ", ".join(filter(None, parts))
-
-
-def _attempt(attempt: Attempt) -> list[str]:
-    took = attempt.finished_at - attempt.started_at if attempt.finished_at else None
-    notes = [attempt.address_id, attempt.detail, "maybe a duplicate" if attempt.maybe_duplicate else ""]
-    return [
-        str(attempt.number),
-        _label(attempt.outcome, attempt.outcome),
-        attempt.provider or NOTHING,
-        str(attempt.http_status or NOTHING),
-        attempt.code or NOTHING,
-        ", ".join(filter(None, notes)) or NOTHING,
-        _time(attempt.started_at),
-        f"{took.total_seconds() * 1000:.0f} ms" if took else NOTHING,
-    ]
-
-
-def _decisions(event: NotificationEvent) -> dict[str, Any]:
-    rows = [
-        [
-            _time(told.at),
-            told.channel or NOTHING,
-            _label(told.decision, told.decision),
-            told.reason or NOTHING,
-            told.detail or NOTHING,
-        ]
-        for told in timeline(event)
-    ]
-    return {"headers": ["When", "Channel", "Decision", "Reason", "Detail"], "rows": rows}

@@ -79,6 +79,7 @@ class NotificationEvent(models.Model):
     objects = EventQuerySet.as_manager()
 
     class Meta:
+        permissions = [("view_content", "Can read what messages say")]
         constraints = [
             models.UniqueConstraint(fields=["source", "idempotency_key"], name="event_once_per_source_and_key"),
         ]
@@ -179,6 +180,11 @@ class Attempt(models.Model):
     def __str__(self) -> str:
         return f"{self.number}: {self.outcome}"
 
+    @property
+    def duration_ms(self) -> int | None:
+        """From the call to its outcome."""
+        return round((self.finished_at - self.started_at).total_seconds() * 1000) if self.finished_at else None
+
 
 class DeadLetter(models.Model):
     """What could not be delivered or read, kept until it is replayed or discarded."""
@@ -216,7 +222,10 @@ class DeadLetter(models.Model):
                 name="dead_letter_once_per_message",
             ),
         ]
-        indexes = [models.Index(fields=["status", "-created_at"], name="dead_letter_open")]
+        indexes = [
+            models.Index(fields=["status", "-created_at"], name="dead_letter_open"),
+            models.Index(fields=["-created_at", "-id"], name="dead_letter_newest"),  # the admin's list
+        ]
 
     def __str__(self) -> str:
         return f"{self.cause} {self.event_type} {self.channel}".strip()

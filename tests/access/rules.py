@@ -31,6 +31,7 @@ API: Mapping[str, Mapping[str, str]] = {
     "notifications/reconcile": {"POST": "read"},
     "notifications/reconcile/record": {"POST": "trigger"},
     "notifications/events": {"GET": "read"},
+    "notifications/events/search": {"POST": "read"},
     "notifications/events/<uuid:event_id>": {"GET": "read"},
     "notifications/users/bulk": {"POST": "admin"},
     "notifications/users/<uuid:user_id>": {"PUT": "admin", "DELETE": "admin"},
@@ -100,6 +101,7 @@ ADMIN_PAGES: Mapping[str, int] = {
     "app_list": 404,
     "preferences_change_export": 403,
     "notifier_notificationevent_explain": 403,
+    "notifier_notificationevent_timeline": 403,
     "auth_user_password_change": 403,
     "": 404,  # whatever else; and the old addresses of objects, which lead to their pages
 }

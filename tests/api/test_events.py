@@ -123,7 +123,7 @@ def test_the_events_of_an_order_come_newest_first_and_in_pages(
     for event in events:
         make_delivery(event, "EMAIL", "SENT", finished_at=at(6))
     make_event(ada, order_id="ORD2")
-    with django_assert_max_num_queries(6):
+    with django_assert_max_num_queries(8):
         page = api("GET", "/notifications/events?orderId=ORD1&limit=3").body
     rest = api("GET", page["next"]).body
 
