@@ -31,15 +31,17 @@ from notifier.explain_page import explain_page
 from notifier.models import ApiKey, DeadLetter, NotificationEvent
 from notifier.querysets.dead_letters import Filter
 from notifier.replay import EXPLAINED, replay
+from notifier.retention import first_id
 from notifier.states import EventStatus
-from notifier.story import stories
+from notifier.story import sought, stories
 from notifier.story_page import COLOURS, story_page, told
 from notifier.timeline import whole_events
 from preferences.admin import WithHistory
-from preferences.list_admin import ReadOnlyAdmin
+from preferences.list_admin import ReadOnlyAdmin, RecentFilter
 from preferences.models import Change, User
 
 NOTHING = "-"
+MOST_FOUND = 500  # events of an order or a person: the timeline shows all of them
 
 
 def environment(_request: HttpRequest) -> list[str] | None:
@@ -63,10 +65,11 @@ class EventTypeFilter(admin.SimpleListFilter):
 @admin.register(NotificationEvent)
 class EventAdmin(ReadOnlyAdmin):
     list_display = ("order", "event_type", "state", "channels", "recipient_link", "source", "recorded")
-    list_filter = ("status", EventTypeFilter, "priority")
+    list_filter = (RecentFilter, "status", EventTypeFilter, "priority")
+    bounded = ("status__exact", "event_type", "priority__exact")
     list_select_related = ("user",)
     search_fields = ("order_id",)  # get_search_results says what is found
-    search_help_text = "Order id, event id, user id, email or phone; a status or an event type"
+    search_help_text = "Order, event or user id, email, phone; status or event type of the last day"
     change_form_after_template = "notifier/event.html"
     fieldsets = (
         (
@@ -100,6 +103,12 @@ class EventAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[NotificationEvent]:
         return super().get_queryset(request).prefetch_related("deliveries")  # type: ignore[no-any-return]
 
+    def is_bounded(self, request: HttpRequest) -> bool:
+        return super().is_bounded(request) or _is_word(request.GET.get("q", ""))
+
+    def recent(self, at: datetime) -> Q:
+        return Q(id__gte=first_id(at))
+
     def get_search_results(
         self,
         request: HttpRequest,  # noqa: ARG002
@@ -107,9 +116,9 @@ class EventAdmin(ReadOnlyAdmin):
         search_term: str,
     ) -> tuple[QuerySet[NotificationEvent], bool]:
         """Exact values alone, since those are indexed."""
-        return (queryset.filter(_matching(search_term.strip())) if search_term.strip() else queryset), False
+        return _found(queryset, search_term.strip()), False
 
-    @display(description="Order", ordering="order_id")
+    @display(description="Order")
     def order(self, event: NotificationEvent) -> str:
         return event.order_id or NOTHING
 
@@ -165,16 +174,31 @@ class EventAdmin(ReadOnlyAdmin):
 class DeadLetterAdmin(WithHistory, ReadOnlyAdmin):
     history_kind = Change.Kind.DEAD_LETTER
     list_display = ("created_at", "cause", "event_type", "channel", "state", "event_link", "last_error")
-    list_filter = ("status", EventTypeFilter)
+    list_filter = (RecentFilter, "status", EventTypeFilter)
+    bounded = ("event_type", "q")
     list_select_related = ("delivery__event",)
-    ordering = ("-created_at",)
-    search_fields = ("=cause", "=channel", "=event_type")
-    search_help_text = "Cause, channel or event type"
+    ordering = ("-created_at", "-id")
+    search_fields = ("cause",)  # get_search_results says what is found
+    search_help_text = "Cause, channel or event type, of the last day"
     actions = ("replay", "replay_forced", "discard")
     fields = (
         ("cause", "state"), ("event_type", "channel"), "source", "event_link", "last_error", "payload_text",
         ("created_at", "closed_at"),
     )  # fmt: skip
+
+    def recent(self, at: datetime) -> Q:
+        return Q(created_at__gte=at)
+
+    def get_search_results(
+        self,
+        request: HttpRequest,  # noqa: ARG002
+        queryset: QuerySet[DeadLetter],
+        search_term: str,
+    ) -> tuple[QuerySet[DeadLetter], bool]:
+        term = search_term.strip()
+        if not term or "\0" in term:
+            return (queryset.none() if term else queryset), False
+        return queryset.filter(Q(cause=term) | Q(channel=term.upper()) | Q(event_type=term.upper())), False
 
     @display(description="Status", label=COLOURS)
     def state(self, letter: DeadLetter) -> str:
@@ -235,7 +259,6 @@ class ApiKeyAdmin(WithHistory, ReadOnlyAdmin):
 
     history_kind = Change.Kind.API_KEY
     list_display = ("name", "source", "prefix", "scopes", "created_at", "last_used_at", "expires_at", "revoked_at")
-    ordering = ("-created_at",)
     fields = (
         ("name", "prefix"),
         "source",
@@ -261,7 +284,6 @@ class ApiKeyAdmin(WithHistory, ReadOnlyAdmin):
 @admin.register(InboxMessage)
 class InboxMessageAdmin(ReadOnlyAdmin):
     list_display = ("title", "event_type", "user_id", "created_at", "read_at")
-    ordering = ("-created_at",)
     search_fields = ("user_id",)
     search_help_text = "User id"
 
@@ -277,16 +299,18 @@ class InboxMessageAdmin(ReadOnlyAdmin):
         return (queryset.filter(user_id=user_id) if user_id else queryset.none()), False
 
 
-def _matching(term: str) -> Q:
-    word = term.upper()
-    if known := _uuid(term):
-        return Q(id=known) | Q(user_id=known)
-    if word in EventStatus.values:
-        return Q(status=word)
-    if word in event_types():
-        return Q(event_type=word)
-    people = User.objects.filter(email=term) if "@" in term else User.objects.filter(phone=term.replace(" ", ""))
-    return Q(order_id=term) | Q(user_id__in=list(people.values_list("id", flat=True)[:100]))
+def _is_word(term: str) -> bool:
+    """A status or an event type: too many have it for any index."""
+    word = term.strip().upper()
+    return word in EventStatus.values or word in event_types()
+
+
+def _found(queryset: QuerySet[NotificationEvent], term: str) -> QuerySet[NotificationEvent]:
+    if not term or "\0" in term:
+        return queryset.none() if term else queryset
+    if _is_word(term):
+        return queryset.filter(Q(status=term.upper()) | Q(event_type=term.upper()))
+    return queryset.filter(id__in=NotificationEvent.objects.newest(sought(term), MOST_FOUND))
 
 
 def _uuid(text: str) -> UUID | None:

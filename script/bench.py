@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from benchmarks import report as reports
 from benchmarks import stage as stages
+from benchmarks.admin_lists import admin_lists
 from benchmarks.burst import burst
 from benchmarks.history import history
 from benchmarks.intake import intake
@@ -45,6 +46,7 @@ MEASURED: dict[str, Part] = {
     "intake": intake,
     "scaling": scaling,
     "history": history,
+    "admin": admin_lists,
     "burst": burst,
     "memory": memory,
 }
@@ -58,6 +60,7 @@ parts: {", ".join(PARTS)}.
   intake      triggers a second: single and bulk over HTTP with one web process, by Celery, and from Kafka
   scaling     one worker process against two
   history     throughput with millions of settled rows against ten thousand
+  admin       the admin's lists, filters, searches and timeline beside millions of deliveries, in milliseconds
   burst       a surge by bulk triggers, its drain, and urgent triggers meanwhile
   memory      each process before and after 200,000 events
 
