@@ -53,7 +53,7 @@ def admin_lists(stage: Stage, options: Options, show: Show) -> dict[str, Any]:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET statement_timeout = 0")
         for statement in MORE:
-            connection.execute(statement.encode(), {"people": options.history_deliveries // 20})
+            connection.execute(statement.encode(), {"people": options.history_deliveries // 50})
         connection.execute("VACUUM (ANALYZE)")
     show(f"admin: each page {RUNS} times")
     command = [sys.executable, "-m", "benchmarks.admin_lists_process", str(RUNS)]

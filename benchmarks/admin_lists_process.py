@@ -37,7 +37,8 @@ FILTERS = {
         "priority__exact=0&within=7d", "within=7d", "q=failed",
     ],
     "dead letters": [
-        "status__exact=OPEN", "status__exact=DISCARDED", "event_type=ORDER_PLACED&within=30d", "within=30d", "q=EMAIL",
+        "status=REPLAYED", "status=DISCARDED", "event_type=ORDER_PLACED&within=30d", "status=REPLAYED&within=30d",
+        "q=EMAIL",
     ],
     "users": ["staff=yes", "staff=no", "is_active__exact=0"],
     "suppressed": ["kind__exact=phone", "reason__exact=OPTED_OUT", "q=gone77"],

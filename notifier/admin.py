@@ -8,7 +8,7 @@ What the engine writes is read-only here. Lists never count whole tables: they p
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -32,7 +32,7 @@ from notifier.models import ApiKey, DeadLetter, NotificationEvent
 from notifier.querysets.dead_letters import Filter
 from notifier.replay import EXPLAINED, replay
 from notifier.retention import first_id
-from notifier.states import EventStatus
+from notifier.states import DeadLetterStatus, EventStatus
 from notifier.story import sought, stories
 from notifier.story_page import COLOURS, story_page, told
 from notifier.timeline import whole_events
@@ -60,6 +60,32 @@ class EventTypeFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
         return queryset.filter(event_type=self.value()) if self.value() else queryset
+
+
+class OpenFilter(admin.SimpleListFilter):
+    """What waits for somebody, unless another status is asked for: always one, as the index begins with it."""
+
+    title = "status"
+    parameter_name = "status"
+
+    def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
+        self.lists = request.method == "GET"  # what was chosen for an action may have been closed meanwhile
+        super().__init__(request, params, model, model_admin)
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:  # noqa: ARG002
+        return [(status, status.label) for status in DeadLetterStatus]
+
+    def value(self) -> str | None:
+        chosen = super().value()
+        return chosen if chosen in DeadLetterStatus.values else DeadLetterStatus.OPEN if self.lists else None
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        found = super().choices(changelist)
+        next(found)  # "All"
+        yield from found
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+        return queryset.filter(status=self.value()) if self.value() else queryset
 
 
 @admin.register(NotificationEvent)
@@ -174,7 +200,7 @@ class EventAdmin(ReadOnlyAdmin):
 class DeadLetterAdmin(WithHistory, ReadOnlyAdmin):
     history_kind = Change.Kind.DEAD_LETTER
     list_display = ("created_at", "cause", "event_type", "channel", "state", "event_link", "last_error")
-    list_filter = (RecentFilter, "status", EventTypeFilter)
+    list_filter = (OpenFilter, RecentFilter, EventTypeFilter)
     bounded = ("event_type", "q")
     list_select_related = ("delivery__event",)
     ordering = ("-created_at", "-id")

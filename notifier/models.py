@@ -222,10 +222,7 @@ class DeadLetter(models.Model):
                 name="dead_letter_once_per_message",
             ),
         ]
-        indexes = [
-            models.Index(fields=["status", "-created_at"], name="dead_letter_open"),
-            models.Index(fields=["-created_at", "-id"], name="dead_letter_newest"),  # the admin's list
-        ]
+        indexes = [models.Index(fields=["status", "-created_at"], name="dead_letter_open")]
 
     def __str__(self) -> str:
         return f"{self.cause} {self.event_type} {self.channel}".strip()

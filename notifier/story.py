@@ -13,9 +13,8 @@ from notifier.models import NotificationEvent
 from notifier.outages import Outage, outages_of, under_way
 from notifier.querysets.events import Sought
 from notifier.timeline import Decision, timeline, whole_events
-from preferences import resolve
+from preferences import people, resolve
 from preferences.addresses import clean_phone
-from preferences.models import User
 from preferences.resolve import Recipient
 
 PAGE = 10  # events
@@ -57,18 +56,18 @@ def sought(term: str) -> Sought:
     if "@" in term:
         return by_email(term)
     phone = _phone(term)
-    return Sought(order_id=term, user_ids=_people(phone=phone) if phone else (), phone=phone)
+    return Sought(order_id=term, user_ids=people.having(phone=phone, limit=MANY) if phone else (), phone=phone)
 
 
 def by_email(email: str) -> Sought:
     """Users and guests. Of users as the address was given, or in lower case; of guests in any case."""
-    return Sought(user_ids=_people(email__in=[email, email.lower()]), email=email.lower())
+    return Sought(user_ids=people.having([email, email.lower()], limit=MANY), email=email.lower())
 
 
 def by_phone(phone: str) -> Sought:
     """Users and guests, by a number with its country code. Raises ValidationError."""
     number = clean_phone(phone)
-    return Sought(user_ids=_people(phone=number), phone=number)
+    return Sought(user_ids=people.having(phone=number, limit=MANY), phone=number)
 
 
 def _story(event: NotificationEvent, recipient: Recipient | None, outages: Sequence[Outage]) -> Story:
@@ -86,10 +85,6 @@ def _recipients(events: Sequence[NotificationEvent]) -> dict[UUID, Recipient]:
     found = resolve.guests(list(guests.values())) if guests else []
     of_users = {event.id: known[event.user_id] for event in events if event.user_id in known}
     return of_users | dict(zip(guests, found, strict=True))
-
-
-def _people(**address: object) -> tuple[UUID, ...]:
-    return tuple(User.objects.filter(**address).values_list("id", flat=True)[:MANY])
 
 
 def _phone(term: str) -> str:

@@ -114,7 +114,7 @@ class UserAdmin(WithHistory, BaseUserAdmin, LongListAdmin):  # type: ignore[type
     form = UserForm
     add_form = NewUserForm
     change_password_form = AdminPasswordChangeForm
-    ordering = ("-id",)
+    ordering = ("-id",)  # type: ignore[misc] # Django's stub has a ClassVar
     list_display = ("id", "username", "email", "phone", "locale", "time_zone", "is_staff", "is_active")
     list_display_links = ("id", "username")
     list_filter = (StaffFilter, "is_active", "groups")

@@ -1,12 +1,9 @@
-"""Who may read what messages say, and the order of the admin's list of dead letters."""
+"""Who may read what messages say."""
 
-from django.contrib.postgres.operations import AddIndexConcurrently
-from django.db import migrations, models
+from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    atomic = False
-
     dependencies = [
         ("notifier", "0011_bus_messages"),
     ]
@@ -15,9 +12,5 @@ class Migration(migrations.Migration):
         migrations.AlterModelOptions(
             name="notificationevent",
             options={"permissions": [("view_content", "Can read what messages say")]},
-        ),
-        AddIndexConcurrently(
-            model_name="deadletter",
-            index=models.Index(fields=["-created_at", "-id"], name="dead_letter_newest"),
         ),
     ]
