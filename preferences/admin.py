@@ -30,7 +30,7 @@ from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.utils import parse_datetime_str
 
-from preferences import history
+from preferences import history, people
 from preferences.list_admin import LongListAdmin, ReadOnlyAdmin, RecentFilter
 from preferences.models import Change, Device, Preference, SuppressedAddress, User
 
@@ -185,8 +185,10 @@ class PreferenceAdmin(LongListAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        people = list(User.objects.filter(_matching(term)).values_list("id", flat=True)[:100])
-        return queryset.filter(user__in=people), False
+        known = _uuid(term)
+        named = User.objects.filter(username=term).values_list("id", flat=True)
+        found = [known] if known else [*people.having([term], phone=term.replace(" ", ""), limit=100), *named]
+        return queryset.filter(user__in=found), False
 
 
 @admin.register(SuppressedAddress)
@@ -311,9 +313,9 @@ def _may_touch(request: HttpRequest, user: User | None) -> bool:
 def _changes_matching(term: str) -> Q:
     if known := _uuid(term):
         return Q(person_id=known) | Q(object_id=str(known))
-    people = User.objects.filter(email=term) if "@" in term else User.objects.filter(phone=term.replace(" ", ""))
+    named = User.objects.filter(email=term) if "@" in term else User.objects.filter(phone=term.replace(" ", ""))
     suppressed = Q(kind=Change.Kind.SUPPRESSED_ADDRESS, id__in=_suppressions(term.lower().replace(" ", "")))
-    concerned = Q(person_id__in=list(people.values_list("id", flat=True)[:100]))
+    concerned = Q(person_id__in=list(named.values_list("id", flat=True)[:100]))
     return Q(actor=term) | Q(object_id=term) | concerned | suppressed
 
 

@@ -44,8 +44,9 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc] # as above
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)  # no query yet: the paginator never counts
         older_than, newer_than = (self._row(request.GET.get(name, "")) for name in (OLDER, NEWER))
-        for name in (OLDER, NEWER):  # or a filter's link would keep it
+        for name in (OLDER, NEWER):  # or the link of a filter, or to another page, would keep it
             self.params.pop(name, None)
+            self.filter_params.pop(name, None)
         backwards = newer_than is not None and older_than is None
         rows = self._rows(newer_than if backwards else older_than, backwards=backwards)
         more, rows = len(rows) > self.list_per_page, rows[: self.list_per_page]
