@@ -122,7 +122,7 @@ def _attempt(attempt: Attempt) -> list[tuple[str, str]]:
         ("code", attempt.code),
         ("took", took),
         ("device", attempt.address_id),
-        ("its message id", attempt.provider_message_id),
+        ("its id there", attempt.provider_message_id),
         ("mind", "maybe a duplicate" if attempt.maybe_duplicate else ""),
     ]
     return [(name, text) for name, text in facts if text]
