@@ -32,6 +32,7 @@ def staff(settings: Settings, client: Client, monkeypatch: pytest.MonkeyPatch) -
 def opened(client: Client, path: str) -> tuple[list[str], dict[str, str]]:
     """What the page lists, and the query strings of those beside it by "prev" and "next"."""
     page = client.get(path).content.decode()
+    assert " results" not in page, "they are not counted"
     beside = {side: query.replace("&amp;", "&") for side, query in re.findall(r'rel="(\w+)" href="([^"]+)"', page)}
     return list(dict.fromkeys(re.findall(r"row-\d\d", page))), beside
 
