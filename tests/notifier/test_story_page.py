@@ -180,8 +180,9 @@ def _look(home: str, cookie: Any) -> tuple[str, str]:
         page.goto(home)
         page.get_by_role("link", name="Timeline").first.click()
         page.wait_for_url("**/timeline/")
-        page.keyboard.type("ORD123")  # the field has the focus
-        page.keyboard.press("Enter")
+        page.locator("#q:focus").wait_for()  # nobody has to click into it
+        page.locator("#q").fill("ORD123")
+        page.locator("#q").press("Enter")
         said = page.locator(".story-answer").inner_text()
         page.get_by_text("What EMAIL says").click()
         frame = page.frame_locator("iframe").locator("body").inner_text()
