@@ -154,6 +154,7 @@ def test_of_the_forgotten_there_is_nothing_to_show(staff: Client, event: Notific
     assert NotificationEvent.objects.of_person(Person(user_id=event.user_id), 5) == [event.id]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's Chromium")
 @pytest.mark.django_db(transaction=True)
 def test_a_new_operator_finds_why_an_orders_sms_did_not_come(
