@@ -66,7 +66,7 @@ def history(stage: Stage, options: Options, show: Show) -> dict[str, Any]:
     stage.stop(("web", *ENGINE))
     began = time.monotonic()
     sizes = {"short": SHORT, "long": options.history_deliveries}
-    urls = {name: _make(stage, own, name, deliveries, show) for name, deliveries in sizes.items()}
+    urls = {name: make(stage, own, name, deliveries, show) for name, deliveries in sizes.items()}
     filled = round(time.monotonic() - began)
     runs: dict[str, list[Run]] = {name: [] for name in urls}
     for number in range(options.rounds):
@@ -83,7 +83,7 @@ def history(stage: Stage, options: Options, show: Show) -> dict[str, Any]:
     return _report(runs, rows, filled)
 
 
-def _make(stage: Stage, own: str, name: str, deliveries: int, show: Show) -> str:
+def make(stage: Stage, own: str, name: str, deliveries: int, show: Show) -> str:
     """A copy of the stage's database with so many settled deliveries; its URL."""
     url = own.replace("@/postgres?", f"@/{name}?")
     with psycopg.connect(own.replace("@/postgres?", "@/template1?"), autocommit=True) as connection:

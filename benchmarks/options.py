@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-PARTS = ("throughput", "latency", "planning", "intake", "scaling", "costs", "history", "burst", "memory")
+PARTS = ("throughput", "latency", "planning", "intake", "scaling", "costs", "history", "admin", "burst", "memory")
 
 Show = Callable[[str], None]
 

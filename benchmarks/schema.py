@@ -41,6 +41,7 @@ WHOLE: dict[str, dict[str, Any]] = {
     "scaling": {"workers": {**NUMBERS, "required": ["1", "2", "speed_up"]}},
     "costs": {"costs": NUMBERS, "costs_cpu": NUMBERS},
     "history": {"history_ratio": NUMBER},
+    "admin": {"admin_ms": {**NUMBERS, "required": ["events", "dead letters", "timeline by order", "event"]}},
     "burst": {
         "burst": {
             "type": "object",

@@ -19,10 +19,10 @@ def _page(title: str, icon: str, app: str, model: str, page: str = "changelist")
 
 
 def _shows_events(request: HttpRequest) -> bool:
-    """The page that explains has an address below theirs, and an entry of its own."""
+    """The pages that explain and that tell have addresses below theirs, and entries of their own."""
     match = request.resolver_match
     name = (match and match.url_name) or ""
-    return name.startswith("notifier_notificationevent_") and not name.endswith("_explain")
+    return name.startswith("notifier_notificationevent_") and not name.endswith(("_explain", "_timeline"))
 
 
 UNFOLD = {
@@ -44,6 +44,7 @@ UNFOLD = {
                 "title": "Notifications",
                 "items": [
                     _page("Events", "notifications", "notifier", "notificationevent") | {"active": _shows_events},
+                    _page("Timeline", "timeline", "notifier", "notificationevent", "timeline"),
                     _page("Explain", "contact_support", "notifier", "notificationevent", "explain"),
                     _page("Switches", "toggle_on", "notifier", "pause"),
                     _page("Alerts", "warning", "notifier", "alert"),

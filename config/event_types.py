@@ -198,7 +198,7 @@ EVENT_TYPES: tuple[EventType, ...] = (
                 "channel": TEXT,
                 "provider": TEXT,
                 "failureRate": {"type": "number"},
-                "state": {"enum": ["degraded", "recovered"]},
+                "state": {"type": "string", "enum": ["degraded", "recovered"]},
                 "reason": TEXT,
                 "url": TEXT,
             },

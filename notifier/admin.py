@@ -8,7 +8,7 @@ What the engine writes is read-only here. Lists never count whole tables: they p
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -26,27 +26,26 @@ from unfold.decorators import action, display
 from channels.models import InboxMessage
 from notifier import alerts_admin, borders, switches, switches_admin, tasks  # noqa: F401 - two register their pages
 from notifier.catalogue import event_types
+from notifier.content import VIEW_CONTENT
 from notifier.explain_page import explain_page
 from notifier.front_page import TEMPLATE, live_page
-from notifier.models import ApiKey, Attempt, DeadLetter, Delivery, NotificationEvent, TemplateVersion
+from notifier.models import ApiKey, DeadLetter, NotificationEvent, TemplateVersion
 from notifier.querysets.dead_letters import Filter
 from notifier.replay import EXPLAINED, replay
-from notifier.states import DeliveryStatus, EventStatus
+from notifier.retention import first_id
+from notifier.states import DeadLetterStatus, EventStatus
+from notifier.story import sought, stories
+from notifier.story_page import COLOURS, story_page, told
 from notifier.template_list import overview
 from notifier.template_page import edit, preview_as_json
-from notifier.timeline import timeline, whole_events
+from notifier.timeline import whole_events
 from preferences.admin import WithHistory
-from preferences.list_admin import ReadOnlyAdmin
+from preferences.list_admin import ReadOnlyAdmin, RecentFilter
 from preferences.models import Change, User
 
 admin.site.index_template = TEMPLATE
 NOTHING = "-"
-COLOURS = {
-    **dict.fromkeys(["SENT", "DELIVERED", "ACCEPTED", "REPLAYED"], "success"),
-    **dict.fromkeys(["FAILED", "BOUNCED", "REJECTED", "INVALID_RECIPIENT", "CREDENTIALS", "OPEN"], "danger"),
-    **dict.fromkeys(["PARTIAL", "RETRYING", "UNAVAILABLE", "UNKNOWN", "RATE_LIMITED", "HELD", "FELL_BACK"], "warning"),
-    **dict.fromkeys(["QUEUED", "DISPATCHED", "SENDING"], "info"),
-}
+MOST_FOUND = 500  # events of an order or a person: the timeline shows all of them
 
 
 def environment(request: HttpRequest) -> list[str] | None:
@@ -70,13 +69,40 @@ class EventTypeFilter(admin.SimpleListFilter):
         return queryset.filter(event_type=self.value()) if self.value() else queryset
 
 
+class OpenFilter(admin.SimpleListFilter):
+    """What waits for somebody, unless another status is asked for: always one, as the index begins with it."""
+
+    title = "status"
+    parameter_name = "status"
+
+    def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
+        self.lists = request.method == "GET"  # what was chosen for an action may have been closed meanwhile
+        super().__init__(request, params, model, model_admin)
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:  # noqa: ARG002
+        return [(status, status.label) for status in DeadLetterStatus]
+
+    def value(self) -> str | None:
+        chosen = super().value()
+        return chosen if chosen in DeadLetterStatus.values else DeadLetterStatus.OPEN if self.lists else None
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        found = super().choices(changelist)
+        next(found)  # "All"
+        yield from found
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+        return queryset.filter(status=self.value()) if self.value() else queryset
+
+
 @admin.register(NotificationEvent)
 class EventAdmin(ReadOnlyAdmin):
     list_display = ("order", "event_type", "state", "channels", "recipient_link", "source", "recorded")
-    list_filter = ("status", EventTypeFilter, "priority")
+    list_filter = (RecentFilter, "status", EventTypeFilter, "priority")
+    bounded = ("status__exact", "event_type", "priority__exact")
     list_select_related = ("user",)
     search_fields = ("order_id",)  # get_search_results says what is found
-    search_help_text = "Order id, event id, user id, email or phone; a status or an event type"
+    search_help_text = "Order, event or user id, email, phone; status or event type of the last day"
     change_form_after_template = "notifier/event.html"
     fieldsets = (
         (
@@ -100,14 +126,22 @@ class EventAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(lambda request: explain_page(request, self.admin_site))
+        timeline = self.admin_site.admin_view(lambda request: story_page(request, self.admin_site))
         return [
             path("explain/", view, name="notifier_notificationevent_explain"),
             path("live/", self.admin_site.admin_view(live_page), name="notifier_notificationevent_live"),
+            path("timeline/", timeline, name="notifier_notificationevent_timeline"),
             *super().get_urls(),
         ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[NotificationEvent]:
         return super().get_queryset(request).prefetch_related("deliveries")  # type: ignore[no-any-return]
+
+    def is_bounded(self, request: HttpRequest) -> bool:
+        return super().is_bounded(request) or _is_word(request.GET.get("q", ""))
+
+    def recent(self, at: datetime) -> Q:
+        return Q(id__gte=first_id(at))
 
     def get_search_results(
         self,
@@ -116,9 +150,9 @@ class EventAdmin(ReadOnlyAdmin):
         search_term: str,
     ) -> tuple[QuerySet[NotificationEvent], bool]:
         """Exact values alone, since those are indexed."""
-        return (queryset.filter(_matching(search_term.strip())) if search_term.strip() else queryset), False
+        return _found(queryset, search_term.strip()), False
 
-    @display(description="Order", ordering="order_id")
+    @display(description="Order")
     def order(self, event: NotificationEvent) -> str:
         return event.order_id or NOTHING
 
@@ -165,24 +199,40 @@ class EventAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         event = whole_events().filter(id=object_id).first() if _uuid(object_id) else None
-        told = {"deliveries": _deliveries(event), "decisions": _decisions(event)} if event else {}
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **told})  # type: ignore[no-any-return]
+        found = stories([event]) if event else []
+        context = {"stories": told(found, may_read=request.user.has_perm(VIEW_CONTENT))}
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **context})  # type: ignore[no-any-return]
 
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(WithHistory, ReadOnlyAdmin):
     history_kind = Change.Kind.DEAD_LETTER
     list_display = ("created_at", "cause", "event_type", "channel", "state", "event_link", "last_error")
-    list_filter = ("status", EventTypeFilter)
+    list_filter = (OpenFilter, RecentFilter, EventTypeFilter)
+    bounded = ("event_type", "q")
     list_select_related = ("delivery__event",)
-    ordering = ("-created_at",)
-    search_fields = ("=cause", "=channel", "=event_type")
-    search_help_text = "Cause, channel or event type"
+    ordering = ("-created_at", "-id")
+    search_fields = ("cause",)  # get_search_results says what is found
+    search_help_text = "Cause, channel or event type, of the last day"
     actions = ("replay", "replay_forced", "discard")
     fields = (
         ("cause", "state"), ("event_type", "channel"), "source", "event_link", "last_error", "payload_text",
         ("created_at", "closed_at"),
     )  # fmt: skip
+
+    def recent(self, at: datetime) -> Q:
+        return Q(created_at__gte=at)
+
+    def get_search_results(
+        self,
+        request: HttpRequest,  # noqa: ARG002
+        queryset: QuerySet[DeadLetter],
+        search_term: str,
+    ) -> tuple[QuerySet[DeadLetter], bool]:
+        term = search_term.strip()
+        if not term or "\0" in term:
+            return (queryset.none() if term else queryset), False
+        return queryset.filter(Q(cause=term) | Q(channel=term.upper()) | Q(event_type=term.upper())), False
 
     @display(description="Status", label=COLOURS)
     def state(self, letter: DeadLetter) -> str:
@@ -243,7 +293,6 @@ class ApiKeyAdmin(WithHistory, ReadOnlyAdmin):
 
     history_kind = Change.Kind.API_KEY
     list_display = ("name", "source", "prefix", "scopes", "created_at", "last_used_at", "expires_at", "revoked_at")
-    ordering = ("-created_at",)
     fields = (
         ("name", "prefix"),
         "source",
@@ -300,7 +349,6 @@ class TemplateVersionAdmin(WithHistory, ReadOnlyAdmin):
 @admin.register(InboxMessage)
 class InboxMessageAdmin(ReadOnlyAdmin):
     list_display = ("title", "event_type", "user_id", "created_at", "read_at")
-    ordering = ("-created_at",)
     search_fields = ("user_id",)
     search_help_text = "User id"
 
@@ -316,16 +364,18 @@ class InboxMessageAdmin(ReadOnlyAdmin):
         return (queryset.filter(user_id=user_id) if user_id else queryset.none()), False
 
 
-def _matching(term: str) -> Q:
-    word = term.upper()
-    if known := _uuid(term):
-        return Q(id=known) | Q(user_id=known)
-    if word in EventStatus.values:
-        return Q(status=word)
-    if word in event_types():
-        return Q(event_type=word)
-    people = User.objects.filter(email=term) if "@" in term else User.objects.filter(phone=term.replace(" ", ""))
-    return Q(order_id=term) | Q(user_id__in=list(people.values_list("id", flat=True)[:100]))
+def _is_word(term: str) -> bool:
+    """A status or an event type: too many have it for any index."""
+    word = term.strip().upper()
+    return word in EventStatus.values or word in event_types()
+
+
+def _found(queryset: QuerySet[NotificationEvent], term: str) -> QuerySet[NotificationEvent]:
+    if not term or "\0" in term:
+        return queryset.none() if term else queryset
+    if _is_word(term):
+        return queryset.filter(Q(status=term.upper()) | Q(event_type=term.upper()))
+    return queryset.filter(id__in=NotificationEvent.objects.newest(sought(term), MOST_FOUND))
 
 
 def _uuid(text: str) -> UUID | None:
@@ -345,59 +395,3 @@ def _label(text: str, status: str) -> SafeString:
 
 def _time(moment: datetime | None) -> str:
     return f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S.%f}"[:-3] if moment else NOTHING
-
-
-def _deliveries(event: NotificationEvent) -> list[dict[str, Any]]:
-    headers = ["Attempt", "Outcome", "Provider", "HTTP", "Code", "Detail", "Started", "Took"]
-    return [
-        {
-            "channel": delivery.channel,
-            "label": _label(delivery.status, delivery.status),
-            "summary": _summary(delivery),
-            "attempts": {"headers": headers, "rows": [_attempt(attempt) for attempt in delivery.attempts.all()]},
-        }
-        for delivery in event.deliveries.all()
-    ]
-
-
-def _summary(delivery: Delivery) -> str:
-    """Why the delivery is as it is, in one line."""
-    waits = delivery.status in {DeliveryStatus.QUEUED, DeliveryStatus.RETRYING}
-    parts = [
-        delivery.skip_reason or delivery.hold_reason,
-        f"stands in for {delivery.fallback_of}" if delivery.fallback_of else "",
-        delivery.detail,
-        f"due {_time(delivery.due_at)}" if waits else "",
-        f"accepted by {delivery.provider} {_time(delivery.sent_at)}" if delivery.sent_at else "",
-        delivery.provider_message_id and f"as {delivery.provider_message_id}",
-    ]
-    return ", ".join(filter(None, parts))
-
-
-def _attempt(attempt: Attempt) -> list[str]:
-    took = attempt.finished_at - attempt.started_at if attempt.finished_at else None
-    notes = [attempt.address_id, attempt.detail, "maybe a duplicate" if attempt.maybe_duplicate else ""]
-    return [
-        str(attempt.number),
-        _label(attempt.outcome, attempt.outcome),
-        attempt.provider or NOTHING,
-        str(attempt.http_status or NOTHING),
-        attempt.code or NOTHING,
-        ", ".join(filter(None, notes)) or NOTHING,
-        _time(attempt.started_at),
-        f"{took.total_seconds() * 1000:.0f} ms" if took else NOTHING,
-    ]
-
-
-def _decisions(event: NotificationEvent) -> dict[str, Any]:
-    rows = [
-        [
-            _time(told.at),
-            told.channel or NOTHING,
-            _label(told.decision, told.decision),
-            told.reason or NOTHING,
-            told.detail or NOTHING,
-        ]
-        for told in timeline(event)
-    ]
-    return {"headers": ["When", "Channel", "Decision", "Reason", "Detail"], "rows": rows}

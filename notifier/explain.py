@@ -16,15 +16,14 @@ from django.utils import timezone
 from channels import registry
 from channels.base import BREAKER_OPEN, Channel
 from channels.breaker import State
-from notifier import borders, cap
+from notifier import borders, cap, serving, switches
 from notifier.catalogue import EventType
-from notifier.links import NO_LINKS, Links, links
+from notifier.content import rendered
 from notifier.models import NotificationEvent
 from notifier.plan import Planned, can_stand_in, capped, counted, obstacle, plan_now
 from notifier.querysets.events import NewEvent
 from notifier.record import Recorded, foreseen
-from notifier.render import MessageContext, RenderError
-from notifier.serving import refresh, render_message
+from notifier.render import RenderError
 from notifier.states import DeliveryStatus, HoldReason, SkipReason
 from notifier.trigger import Trigger
 from preferences import resolve
@@ -117,7 +116,8 @@ def explain(trigger: Trigger, source: str = "") -> list[Explanation]:
 
     `source`: whose idempotency keys count. Raises UnknownUser or KeyConflict.
     """
-    refresh()
+    serving.refresh()
+    switches.refresh()
     found = foreseen(trigger, source)
     now = timezone.now()
     users = resolve.load({row.user_id for row, _ in found if row.user_id})
@@ -196,7 +196,7 @@ def _going(case: _Case, outlook: Outlook, going: Sequence[str]) -> Outlook:
         fallback_after_seconds=policy.fallback_after.total_seconds() if stands_in else None,
     )
     try:
-        return replace(outlook, content=_content(case, channel))
+        return replace(outlook, content=rendered(channel, case.event_type, case.row, case.now, case.recipient))
     except RenderError as error:
         return replace(outlook, status=DeliveryStatus.FAILED, detail=str(error))
 
@@ -221,26 +221,6 @@ def _fallbacks(case: _Case, channel: str, going: Sequence[str]) -> list[Option]:
 
 def _obstacle(case: _Case, channel: str) -> SkipReason:
     return obstacle(case.event_type, channel, case.recipient, case.kinds)
-
-
-def _content(case: _Case, channel: Channel) -> Mapping[str, str]:
-    row, recipient = case.row, case.recipient
-    found = links(case.event_type, channel.name, recipient.user_id, row.id) if channel.links else NO_LINKS
-    context = MessageContext(
-        order_id=row.order_id,
-        metadata=row.metadata,
-        recorded_at=case.now,
-        locale=recipient.locale,
-        time_zone=recipient.time_zone,
-        event_id=row.id,
-        links=Links(*map(_without_token, (found.preferences, found.unsubscribe))),
-    )
-    return borders.marked(render_message(channel.name, channel.parts, row.event_type, context, report=False).parts)
-
-
-def _without_token(link: str) -> str:
-    """Whoever has the token can change the person's choices; who asks what would be sent is somebody else."""
-    return f"{link.rpartition('/')[0]}/…" if link else ""
 
 
 def _unplanned(case: _Case, taken: Sequence[str], going: Sequence[str]) -> Iterator[Unplanned]:

@@ -81,6 +81,7 @@ class NotificationEvent(models.Model):
     objects = EventQuerySet.as_manager()
 
     class Meta:
+        permissions = [("view_content", "Can read what messages say")]
         constraints = [
             models.UniqueConstraint(fields=["source", "idempotency_key"], name="event_once_per_source_and_key"),
         ]
@@ -191,6 +192,11 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.number}: {self.outcome}"
+
+    @property
+    def duration_ms(self) -> int | None:
+        """From the call to its outcome."""
+        return round((self.finished_at - self.started_at).total_seconds() * 1000) if self.finished_at else None
 
 
 class DeadLetter(models.Model):

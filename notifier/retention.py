@@ -65,7 +65,7 @@ def _cutoff(period: timedelta) -> datetime:
 
 def _in_batches(delete: Callable[[datetime, UUID, UUID, int], list[UUID]], before: datetime, ends: float) -> int:
     """Delete batch by batch; each goes on where the one before ended, past what is dead since."""
-    last, below, total = UUID(int=0), _first_id(before), 0
+    last, below, total = UUID(int=0), first_id(before), 0
     while time.monotonic() < ends:
         with transaction.atomic():
             ids = delete(before, last, below, BATCH) if _alone() else []
@@ -91,7 +91,7 @@ def _forget_history(ends: float) -> int:
     return total
 
 
-def _first_id(at: datetime) -> UUID:
+def first_id(at: datetime) -> UUID:
     """No UUIDv7 that was made then or later is smaller: its first 48 bits are milliseconds."""
     return UUID(int=int(at.timestamp() * 1000) << 80)
 

@@ -33,6 +33,7 @@ _SEES = (
 #: People who keep it running: they also send again, discard, and say which addresses get nothing.
 _RUNS = (
     *_SEES,
+    "notifier.view_content",
     "notifier.replay_deadletter",
     "notifier.discard_deadletter",
     "notifier.acknowledge_alert",

@@ -161,3 +161,6 @@ class ChannelDegraded(Event):
     channel: str
     provider: str | None = None
     failure_rate: float | None = None
+    state: str | None = None
+    reason: str | None = None
+    url: str | None = None

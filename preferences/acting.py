@@ -22,7 +22,12 @@ _CONCERNED = re.compile(
     r"preferences_(?:user|device|preference|suppressedaddress|\w+_history)"
     r"|notifier_(?:apikey|deadletter|pause|rollout|templateversion)|auth_group"
 )
-_NOT_CONCERNED = ("SELECT", "INSERT INTO notifier_notificationevent", 'UPDATE "notifier_apikey" SET "last_used_at" =')
+_NOT_CONCERNED = (
+    "SELECT",
+    "INSERT INTO notifier_notificationevent",
+    'UPDATE "notifier_apikey" SET "last_used_at" =',
+    *("CREATE INDEX CONCURRENTLY", "DROP INDEX CONCURRENTLY"),  # refused in a transaction
+)
 
 
 @dataclass(frozen=True, slots=True)

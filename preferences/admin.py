@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
+from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -29,8 +30,8 @@ from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.utils import parse_datetime_str
 
-from preferences import history
-from preferences.list_admin import LongListAdmin, ReadOnlyAdmin
+from preferences import history, people
+from preferences.list_admin import LongListAdmin, ReadOnlyAdmin, RecentFilter
 from preferences.models import Change, Device, Preference, SuppressedAddress, User
 
 admin.site.unregister(Group)
@@ -58,6 +59,21 @@ class WithHistory(ModelAdmin):  # type: ignore[misc]
         if request.user.has_perm("preferences.view_change"):
             return redirect(_whole_history(object_id))
         return super().history_view(request, object_id, extra_context)  # type: ignore[no-any-return]
+
+
+class StaffFilter(admin.SimpleListFilter):
+    """Staff are found by their usernames, which are indexed, and which customers have none of."""
+
+    title = "staff"
+    parameter_name = "staff"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:  # noqa: ARG002 - Django's
+        return [("yes", "Staff"), ("no", "Customers")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002 - Django's
+        if self.value() == "yes":
+            return queryset.filter(is_staff=True, username__isnull=False)
+        return queryset.filter(is_staff=False) if self.value() == "no" else queryset
 
 
 class DeviceInline(TabularInline):  # type: ignore[misc]
@@ -98,10 +114,10 @@ class UserAdmin(WithHistory, BaseUserAdmin, LongListAdmin):  # type: ignore[type
     form = UserForm
     add_form = NewUserForm
     change_password_form = AdminPasswordChangeForm
-    ordering = ("-created_at",)
+    ordering = ("-id",)  # type: ignore[misc] # Django's stub has a ClassVar
     list_display = ("id", "username", "email", "phone", "locale", "time_zone", "is_staff", "is_active")
     list_display_links = ("id", "username")
-    list_filter = ("is_staff", "is_active", "groups")
+    list_filter = (StaffFilter, "is_active", "groups")
     search_fields = ("email",)  # get_search_results says what is found
     search_help_text = "User id, email, phone or username"
     readonly_fields = ("id", "last_login", "created_at")
@@ -155,19 +171,43 @@ class GroupAdmin(BaseGroupAdmin, ModelAdmin):  # type: ignore[misc]
 class PreferenceAdmin(LongListAdmin):
     list_display = ("user", "event_type", "channel", "enabled", "updated_at")
     list_select_related = ("user",)
-    list_filter = ("enabled",)
-    ordering = ("-id",)
     autocomplete_fields = ("user",)
-    search_fields = ("=user__email", "=user__id")
+    search_fields = ("user__email",)  # get_search_results says what is found
+    search_help_text = "User id, email, phone or username"
+
+    def get_search_results(
+        self,
+        request: HttpRequest,  # noqa: ARG002 - Django's signature
+        queryset: QuerySet[Preference],
+        search_term: str,
+    ) -> tuple[QuerySet[Preference], bool]:
+        """Exact values alone, since those are indexed."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        known = _uuid(term)
+        named = User.objects.filter(username=term).values_list("id", flat=True)
+        found = [known] if known else [*people.having([term], phone=term.replace(" ", ""), limit=100), *named]
+        return queryset.filter(user__in=found), False
 
 
 @admin.register(SuppressedAddress)
 class SuppressedAddressAdmin(LongListAdmin):
     list_display = ("kind", "address", "reason", "created_at")
     list_filter = ("kind", "reason")
-    ordering = ("-id",)
-    search_fields = ("^address",)
+    search_fields = ("address",)  # get_search_results says what is found
     search_help_text = "The address, or its beginning"
+
+    def get_search_results(
+        self,
+        request: HttpRequest,  # noqa: ARG002 - Django's signature
+        queryset: QuerySet[SuppressedAddress],
+        search_term: str,
+    ) -> tuple[QuerySet[SuppressedAddress], bool]:
+        """Walks suppressed_address_begins."""
+        term = search_term.strip().lower()
+        term = term if "@" in term or not term.startswith("+") else term.replace(" ", "")
+        return (queryset.filter(address__startswith=term) if term else queryset), False
 
 
 class TimeFilter(RangeDateTimeFilter):  # type: ignore[misc]
@@ -188,11 +228,19 @@ class ChangeAdmin(ReadOnlyAdmin):
 
     list_display = ("when", "who", "what", "about", "changed", "where")
     list_display_links = None
-    list_filter = ("kind", "action", "actor_kind", ("at", TimeFilter))
+    list_filter = (RecentFilter, "kind", "action", "actor_kind", ("at", TimeFilter))
+    bounded = ("kind__exact", "action__exact", "actor_kind__exact")
     list_filter_submit = True
     list_before_template = "preferences/export.html"
     search_fields = ("actor",)  # get_search_results says what is found
     search_help_text = "Id of a person, key or dead letter; email or phone; username, key's prefix or command"
+
+    def is_bounded(self, request: HttpRequest) -> bool:
+        """A time that was asked for bounds it as well, and so does a search, which goes by an index."""
+        return super().is_bounded(request) and not (request.GET.get("at_from_0") or request.GET.get("q"))
+
+    def recent(self, at: datetime) -> Q:
+        return Q(at__gte=at)
 
     def get_urls(self) -> list[URLPattern]:
         export = path("export/", self.admin_site.admin_view(self.export), name="preferences_change_export")
@@ -265,9 +313,9 @@ def _may_touch(request: HttpRequest, user: User | None) -> bool:
 def _changes_matching(term: str) -> Q:
     if known := _uuid(term):
         return Q(person_id=known) | Q(object_id=str(known))
-    people = User.objects.filter(email=term) if "@" in term else User.objects.filter(phone=term.replace(" ", ""))
+    named = User.objects.filter(email=term) if "@" in term else User.objects.filter(phone=term.replace(" ", ""))
     suppressed = Q(kind=Change.Kind.SUPPRESSED_ADDRESS, id__in=_suppressions(term.lower().replace(" ", "")))
-    concerned = Q(person_id__in=list(people.values_list("id", flat=True)[:100]))
+    concerned = Q(person_id__in=list(named.values_list("id", flat=True)[:100]))
     return Q(actor=term) | Q(object_id=term) | concerned | suppressed
 
 

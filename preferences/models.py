@@ -124,6 +124,8 @@ class User(AbstractBaseUser, PermissionsMixin):
             # the admin's search by exact address
             models.Index(fields=["email"], name="user_email", condition=~models.Q(email="")),
             models.Index(fields=["phone"], name="user_phone", condition=~models.Q(phone="")),
+            # the admin's list of those who are not active any more
+            models.Index(fields=["-id"], name="user_inactive", condition=models.Q(is_active=False)),
         ]
 
     def __str__(self) -> str:
@@ -201,6 +203,12 @@ class SuppressedAddress(models.Model):
     class Meta:
         verbose_name_plural = "suppressed addresses"
         constraints = [models.UniqueConstraint(fields=["address", "kind"], name="suppressed_once_per_address")]
+        indexes = [
+            # the admin's search by how an address begins, and its filters
+            models.Index(fields=["address"], name="suppressed_address_begins", opclasses=["varchar_pattern_ops"]),
+            models.Index(fields=["reason", "-id"], name="suppressed_reason"),
+            models.Index(fields=["kind", "-id"], name="suppressed_kind"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.reason}"

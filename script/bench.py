@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from benchmarks import report as reports
 from benchmarks import stage as stages
+from benchmarks.admin_lists import admin_lists
 from benchmarks.burst import burst
 from benchmarks.costs import costs
 from benchmarks.history import history
@@ -47,6 +48,7 @@ MEASURED: dict[str, Part] = {
     "scaling": scaling,
     "costs": costs,
     "history": history,
+    "admin": admin_lists,
     "burst": burst,
     "memory": memory,
 }
@@ -61,6 +63,7 @@ parts: {", ".join(PARTS)}.
   scaling     one worker process against two
   costs       throughput without the cache of people, the daily cap, metrics and task events, each beside the whole
   history     throughput with millions of settled rows against ten thousand
+  admin       the admin's lists, filters, searches and timeline beside millions of deliveries, in milliseconds
   burst       a surge by bulk triggers, its drain, and urgent triggers meanwhile
   memory      each process before and after 200,000 events
 

@@ -26,6 +26,7 @@ urlpatterns = [
     path("notifications/reconcile", reconcile.ReconcileView.as_view()),
     path("notifications/reconcile/record", reconcile.RecordView.as_view()),
     path("notifications/events", events.EventsView.as_view()),
+    path("notifications/events/search", events.EventSearchView.as_view()),
     path("notifications/events/<uuid:event_id>", events.EventView.as_view()),
     path("notifications/users/bulk", users.BulkUsersView.as_view()),
     path("notifications/users/<uuid:user_id>", users.UserView.as_view()),

@@ -83,6 +83,17 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
+class Sought:
+    """Events that somebody looks for: whatever one of these names. `email` is in lower case, `phone` in E.164."""
+
+    event_id: UUID | None = None
+    order_id: str = ""
+    user_ids: Sequence[UUID] = ()
+    email: str = ""
+    phone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Erased:
     """Which events were forgotten, the channels of the deliveries that were skipped on the way, and how many dead
     letters were emptied.
@@ -337,6 +348,24 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
             cursor.execute(sql, {**known, "besides": list(besides), "erased": erased, "limit": limit})
             return [row[0] for row in cursor.fetchall()]
 
+    def newest(self, sought: Sought, limit: int, *, before: UUID | None = None) -> list[UUID]:
+        """Up to `limit` of the events that are sought, newest first; only those from before the event `before`.
+
+        Walks the primary key, event_order, event_user, event_guest_email and event_guest_phone. None where that event
+        is gone.
+        """
+        known = {
+            "event_id": sought.event_id, "order_id": sought.order_id, "user_ids": list(sought.user_ids),
+            "email": sought.email, "phone": sought.phone,
+        }  # fmt: skip
+        queries = [_LATEST_BY.format(condition=condition) for name, condition in _SOUGHT_BY.items() if known[name]]
+        if not queries:
+            return []
+        sql = _LATEST.format(queries=" UNION ".join(queries), older=_OLDER if before else "")
+        with connection.cursor() as cursor:
+            cursor.execute(sql, {**known, "before": before, "limit": limit})
+            return [row[0] for row in cursor.fetchall()]
+
     def erase(self, ids: Sequence[UUID], *, while_sending: bool = False) -> Erased:
         """Forget who these events were for and what they said; what was done, when and by which channel stays.
 
@@ -398,6 +427,20 @@ SELECT id FROM ({queries}) AS event
 WHERE (%(erased)s OR recipient_key <> '') AND id <> ALL(%(besides)s)
 ORDER BY id LIMIT %(limit)s
 """
+_SOUGHT_BY = {
+    "event_id": "id = %(event_id)s",
+    "order_id": "order_id <> '' AND order_id = %(order_id)s",
+    "user_ids": "user_id = ANY(%(user_ids)s)",
+    "email": _KNOWN_BY["email"],
+    "phone": _KNOWN_BY["phone"],
+}
+_LATEST = """
+SELECT id FROM ({queries}) AS event {older}
+ORDER BY recorded_at DESC, id DESC LIMIT %(limit)s
+"""
+_LATEST_BY = "SELECT id, recorded_at FROM notifier_notificationevent WHERE {condition}"
+_OLDER = """WHERE (recorded_at, id) < (
+    SELECT recorded_at, id FROM notifier_notificationevent WHERE id = %(before)s)"""
 _BY = "SELECT id, recipient_key FROM notifier_notificationevent WHERE {condition}"
 
 # a row that is locked is being claimed or written down: it comes again

@@ -32,6 +32,7 @@ API: Mapping[str, Mapping[str, str]] = {
     "notifications/reconcile": {"POST": "read"},
     "notifications/reconcile/record": {"POST": "trigger"},
     "notifications/events": {"GET": "read"},
+    "notifications/events/search": {"POST": "read"},
     "notifications/events/<uuid:event_id>": {"GET": "read"},
     "notifications/users/bulk": {"POST": "admin"},
     "notifications/users/<uuid:user_id>": {"PUT": "admin", "DELETE": "admin"},
@@ -108,6 +109,7 @@ ADMIN_PAGES: Mapping[str, int] = {
     "notifier_notificationevent_live": 403,
     "notifier_templateversion_edit": 403,
     "notifier_templateversion_preview": 405,  # by POST alone, which asks for the same permission
+    "notifier_notificationevent_timeline": 403,
     "auth_user_password_change": 403,
     "": 404,  # whatever else; and the old addresses of objects, which lead to their pages
 }

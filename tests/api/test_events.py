@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from django.utils import timezone
 
-from channels.models import InboxMessage
+from channels.models import BreakerChange, InboxMessage
 from notifier.models import Attempt, Delivery, NotificationEvent
 from preferences.models import User
 from tests.api.conftest import Caller
@@ -123,7 +123,7 @@ def test_the_events_of_an_order_come_newest_first_and_in_pages(
     for event in events:
         make_delivery(event, "EMAIL", "SENT", finished_at=at(6))
     make_event(ada, order_id="ORD2")
-    with django_assert_max_num_queries(6):
+    with django_assert_max_num_queries(8):
         page = api("GET", "/notifications/events?orderId=ORD1&limit=3").body
     rest = api("GET", page["next"]).body
 
@@ -163,3 +163,42 @@ def test_the_inbox_is_read(api: Caller, ada: User) -> None:
     assert InboxMessage.objects.exclude(read_at=None).count() == 1
     assert api("POST", f"/notifications/inbox/{uuid4()}/read").code == "NOT_FOUND"
     assert list(api("GET", "/notifications/inbox").fields) == ["userId"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"orderId": "ORD1"}, {"userId": "{ada.id}"}, {"email": "ada@mail.example"}, {"phone": "+49 151 12345678"}],
+)
+def test_events_are_sought_by_one_thing_page_by_page(api: Caller, ada: User, body: dict[str, str]) -> None:
+    events = [make_event(ada, recorded_at=at(i)) for i in range(3)]
+    body = {name: text.format(ada=ada) for name, text in body.items()}
+
+    page = api("POST", "/notifications/events/search", {**body, "limit": 2}).body
+    rest = api("POST", "/notifications/events/search", {**body, "limit": 2, "cursor": page["next"]}).body
+
+    seen = [UUID(event["eventId"]) for event in page["results"] + rest["results"]]
+    assert (seen, rest["next"]) == ([event.id for event in reversed(events)], None)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [({}, "orderId"), ({"orderId": "1", "email": "a@b.example"}, "orderId"), ({"phone": "0151"}, "phone")],
+)
+def test_a_search_names_one_thing(api: Caller, body: dict[str, str], field: str) -> None:
+    answer = api("POST", "/notifications/events/search", body)
+
+    assert (answer.status, list(answer.fields)) == (400, [field])
+
+
+def test_the_answer_is_what_the_page_says(api: Caller, story: NotificationEvent) -> None:
+    BreakerChange.objects.create(channel="SMS", provider="twilio", state="OPEN", at=at(3), reason="5 of 5 failed")
+    body = api("GET", f"/notifications/events/{story.id}").body
+
+    assert body["answer"].startswith("SMS to +49•••78 was not delivered: twilio refused the message (HTTP 503) at ")
+    assert "EMAIL to a•••@mail.example was accepted at" in body["answer"]
+    assert "; LETTER is held until " in body["answer"]
+    assert body["answer"].endswith("(5 of 5 failed), so its calls failed for others too.")
+    sms = next(delivery for delivery in body["deliveries"] if delivery["channel"] == "SMS")
+    assert [attempt["durationMs"] for attempt in sms["attempts"]] == [500, 500]
+    (left_alone,) = (one for one in body["decisions"] if one["decision"] == "BREAKER_OPEN")
+    assert (left_alone["channel"], left_alone["reason"], left_alone["until"]) == ("SMS", "twilio", None)

@@ -8,11 +8,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 from pytest_django.plugin import DjangoDbBlocker
@@ -24,11 +26,12 @@ from notifier.figures import figures
 from notifier.models import ApiKey, Delivery, NotificationEvent
 from notifier.order_list import checked, states
 from notifier.querysets.dead_letters import Filter
-from notifier.querysets.events import Person
+from notifier.querysets.events import Person, Sought
 from notifier.reconcile_orders import Terms, reconcile
 from notifier.record import record_many
 from notifier.replay import replay
 from notifier.retention import delete_old
+from notifier.story import page_of, sought, stories
 from notifier.sweep import sweep
 from notifier.trigger import TriggerError, parse
 from preferences.models import SuppressedAddress, User
@@ -239,6 +242,61 @@ SELECT gen_random_uuid(), 'shop', 'x', 'ORDER_SHIPPED', 1,
 FROM generate_series(1, 3000) AS number;
 ANALYZE notifier_notificationevent
 """
+
+
+def test_what_the_timeline_seeks_is_found_by_indexes(people: list[User]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(GUESTS)
+    event = NotificationEvent.objects.exclude(order_id="")[0]
+    seeks = [
+        Sought(event_id=event.id), Sought(order_id=event.order_id), Sought(user_ids=[people[0].id]),
+        Sought(email="guest7@mail.example"), Sought(phone="+12025550007"),
+    ]  # fmt: skip
+
+    with plans() as found:
+        events = [page_of(one, older_than=older)[0] for one in seeks for older in ("", str(event.id))]
+        stories([one for page in events for one in page])
+        sought("+4915110000007"), sought("person7@shop.example")
+
+    assert indexes_of(found) >= {
+        "notifier_notificationevent_pkey", "event_order", "event_user", "event_guest_email", "event_guest_phone",
+        "user_email", "user_phone",
+    }  # fmt: skip
+
+
+LISTS = {
+    "notifier_notificationevent": [
+        "",
+        "status__exact=FAILED",
+        "event_type=FRAUD_ALERT&within=7d",
+        "q=ORD7",
+        "q=failed",
+    ],
+    "notifier_deadletter": ["", "status=REPLAYED", "event_type=ORDER_PLACED", "q=EMAIL"],
+    "notifier_channels_inboxmessage": ["", f"q={UUID(int=7)}"],
+    "preferences_user": ["", "staff=yes", "is_active__exact=0", "q=person7@shop.example"],
+    "preferences_preference": ["", "q=person7@shop.example"],
+    "preferences_suppressedaddress": ["", "kind__exact=phone", "reason__exact=OPTED_OUT", "q=gone77"],
+    "preferences_change": ["", "kind__exact=API_KEY"],
+}
+
+
+@pytest.mark.parametrize("model", LISTS)
+def test_the_admins_lists_read_no_table_whole(model: str, settings: Settings, client: Client) -> None:
+    """By any filter, and on a page far on; no row is skipped over by OFFSET, and none is counted."""
+    settings.WHITENOISE_AUTOREFRESH = True
+    client.force_login(User.objects.create_superuser("root"), backend="django.contrib.auth.backends.ModelBackend")
+    path = reverse(f"admin:{model}_changelist")
+    label, _, name = model.rpartition("_")
+    rows = list(apps.get_model(label, name)._default_manager.order_by("-pk").values_list("pk", flat=True)[1000:1001])
+    with plans() as found:
+        for query in [*LISTS[model], *(f"{side}={pk}" for pk in rows for side in ("older", "newer"))]:
+            assert client.get(f"{path}?{query}").status_code == 200, query
+    for plan in found:
+        read = {node.get("Relation Name") for node in plan.nodes if node["Node Type"] == "Seq Scan"}
+        assert not read & {*history.TABLES}, plan.sql
+        assert " OFFSET " not in plan.sql
+        assert "COUNT(" not in plan.sql
 
 
 def test_a_persons_events_are_found_by_indexes(people: list[User]) -> None:

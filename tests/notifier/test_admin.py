@@ -82,7 +82,10 @@ def test_an_event_shows_its_deliveries_attempts_and_timeline(staff: Client, even
         "30007",
         "120 ms",
         "maybe a duplicate",
-        "stands in for SMS",
+        "SMS to +49•••78 was not delivered: the provider gave no clear answer at ",
+        "EMAIL to a•••@mail.example was accepted by sendgrid at ",
+        "in place of SMS",
+        "PUSH was not sent: its recipient turned it off",
         "OPTED_OUT",
     ):
         assert shown in page
