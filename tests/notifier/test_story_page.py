@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -17,10 +18,15 @@ from playwright.sync_api import sync_playwright
 from pytest_django.fixtures import Settings
 
 from channels.models import BreakerChange
+from notifier.content import content_of
 from notifier.fingerprint import fingerprint
 from notifier.models import Attempt, DeadLetter, Delivery, NotificationEvent
 from notifier.querysets.events import Person
+from notifier.timeline import whole_events
+from preferences import resolve
 from preferences.models import User
+from preferences.resolve import Recipient
+from tests import engine
 from tests.access.test_matrix import changes
 from tests.letters import make_event
 from tests.sandbox_process import Sandbox
@@ -138,10 +144,32 @@ def test_messages_are_read_with_a_permission_of_their_own(staff: Client, event: 
     User.objects.get(username="reader").user_permissions.add(Permission.objects.get(codename="view_content"))
     for page in (asked(staff, "ORD123"), staff.get(own).content.decode()):
         assert "What EMAIL says" in page
-        assert "Rendered now, as it went out, by template f:" in page
+        assert "Rendered now, with today&#x27;s template" in page
         assert '<iframe sandbox loading="lazy" title="The mail as HTML" srcdoc="&lt;' in page
         assert "https://track.example/7" in page
         assert "/unsubscribe/…" in page, "its token would change the person's choices"
+
+
+def test_a_message_is_shown_by_the_template_it_went_out_with(sandbox: Sandbox, customer: Callable[..., User]) -> None:
+    user = customer()
+    sent = engine.trigger("ORDER_CONFIRMED", user.id)
+    engine.run()
+    shown = content_of(*_told(sent))
+    assert shown
+    assert shown.by.startswith("as it went out, by template f:")
+
+    Attempt.objects.update(template="f:00000000")
+    changed = content_of(*_told(sent))
+    assert changed
+    assert changed.by == "with today's template. The file that it was rendered with has changed since."
+    assert changed.text == shown.text
+
+
+def _told(event_id: UUID) -> tuple[NotificationEvent, Delivery, Recipient]:
+    event = whole_events().get(pk=event_id)
+    mail = next(delivery for delivery in event.deliveries.all() if delivery.channel == "EMAIL")
+    assert event.user_id
+    return event, mail, resolve.load([event.user_id])[event.user_id]
 
 
 def test_of_the_forgotten_there_is_nothing_to_show(staff: Client, event: NotificationEvent) -> None:
