@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery
-from celery.signals import after_task_publish, beat_init, task_prerun, worker_init, worker_process_init
+from celery.signals import (
+    after_task_publish,
+    beat_init,
+    task_prerun,
+    worker_init,
+    worker_process_init,
+    worker_ready,
+)
 from django.db import close_old_connections, connection
+from kombu.exceptions import OperationalError as BrokerError
 
 from channels import registry, slots
 from config.consumer import Broker, Pulse, Replacements, TaskEvents
@@ -47,6 +56,13 @@ def warm_up(**_: object) -> None:
     precompile()
     for name in registry.names():
         registry.get(name)
+
+
+@worker_ready.connect
+def warm_cache(**_: object) -> None:
+    """By a task: the main process keeps no database connection. Without Redis there is no cache to fill."""
+    with suppress(BrokerError):
+        app.send_task("notifier.warm", queue="control", expires=60, ignore_result=True, retry=False)
 
 
 @beat_init.connect

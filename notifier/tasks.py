@@ -22,7 +22,7 @@ from channels import registry
 from channels.errors import ProviderUnavailable
 from notifier import deliver as delivering
 from notifier import dispatch as dispatching
-from notifier import doorbell, failpoints, liveness, pauses, pressure, retention, sweep, synthetic, tally, watch
+from notifier import doorbell, failpoints, liveness, pauses, pressure, retention, sweep, synthetic, tally, warm, watch
 from notifier import settle as settling
 from notifier.dispatch import Lane, Round
 from notifier.measures import DATABASE, ERRORS, REDIS, REPAIRS, ROUND, SEND
@@ -284,6 +284,12 @@ def _repaired(swept: sweep.Swept) -> bool:
     settling.settle(swept.lost_rounds)
     ring()
     return True
+
+
+@shared_task(name="notifier.warm")
+def warm_people() -> None:
+    """A worker's that has just started: Redis may be as new as it is."""
+    warm.warm()
 
 
 @shared_task(name="notifier.watch")

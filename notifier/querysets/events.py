@@ -147,6 +147,19 @@ class EventQuerySet(models.QuerySet["NotificationEvent"]):
             )
             return dict(cursor.fetchall())
 
+    def latest_people(self, number: int) -> list[UUID]:
+        """The users of the latest so many events, each once. Walks the primary key's end: ids of UUIDv7 grow."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT DISTINCT user_id FROM (
+                    SELECT user_id FROM notifier_notificationevent ORDER BY id DESC LIMIT %s) AS latest
+                WHERE user_id IS NOT NULL
+                """,
+                [number],
+            )
+            return [user_id for (user_id,) in cursor.fetchall()]
+
     def backlog(self, priorities: Sequence[int], limit: int) -> int:
         """How many events of these priorities are due and not taken, up to `limit`. Walks event_due that far."""
         with connection.cursor() as cursor:
