@@ -34,7 +34,7 @@ UNFOLD = {
     "ENVIRONMENT": "notifier.admin.environment",
     "DASHBOARD_CALLBACK": "notifier.front_page.dashboard",
     "STYLES": [
-        lambda _request: static("preferences/history.css"),
+        lambda _request: static("preferences/lists.css"),
         lambda _request: static("notifier/admin.css"),
     ],
     "SIDEBAR": {

@@ -38,7 +38,7 @@ class StateFilter(admin.SimpleListFilter):
 class AlertAdmin(ReadOnlyAdmin):
     list_display = ("opened", "state", "text", "kind", "taken_by", "ended")
     list_filter = (StateFilter,)
-    ordering = ("-opened_at",)
+    ordering = ("-opened_at", "-id")
     actions = ("acknowledge",)
     fields = ("text", ("state", "kind"), ("opened", "ended"), "taken_by", "level", "metadata")
 

@@ -10,14 +10,17 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.contrib import admin
-from django.core.exceptions import ValidationError
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.utils import timezone
 from unfold import paginator
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
+
+from preferences import saved_searches
+from preferences.models import User
 
 OLDER, NEWER = "older", "newer"  # parameters: than the row with this key
 WITHIN = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
@@ -136,9 +139,38 @@ class LongListAdmin(ModelAdmin):  # type: ignore[misc] # unfold is untyped
     sortable_by = ()  # by no other column is there an index
     ordering: Any = ("-id",)  # a tuple of names; Django's stubs and ours name other types of it
     bounded: tuple[str, ...] = ()  # parameters of filters that need a RecentFilter
+    list_before_template = "preferences/saved_searches.html"
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ARG002 - Django's
         return KeysetChangeList
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
+        page, user = self.opts.label_lower, request.user
+        if request.method == "POST" and "saved-search" in request.POST and isinstance(user, User):
+            return self._keep(request, user, page)
+        query = saved_searches.without(request.GET.urlencode(), (OLDER, NEWER))
+        saved = (
+            saved_searches.offered(user, page) if isinstance(user, User) and self.has_view_permission(request) else ()
+        )
+        context = {"saved_searches": saved, "saved_query": query, **(extra_context or {})}
+        return super().changelist_view(request, context)  # type: ignore[no-any-return] # unfold is untyped
+
+    def _keep(self, request: HttpRequest, user: User, page: str) -> HttpResponse:
+        """Save or delete a search, and back to the list as it was."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        query = saved_searches.without(request.GET.urlencode(), (OLDER, NEWER))
+        if request.POST["saved-search"] == "delete":
+            saved_searches.forget(user, page, request.POST.get("id", ""))
+        else:
+            try:
+                row = saved_searches.save(
+                    user, page, request.POST.get("name", ""), query, shared="shared" in request.POST
+                )
+                messages.success(request, f"{row} is saved.")
+            except ValidationError as error:
+                messages.error(request, " ".join(error.messages))
+        return HttpResponseRedirect(f"{request.path}?{query}" if query else request.path)
 
     def is_bounded(self, request: HttpRequest) -> bool:
         return any(request.GET.get(name) for name in self.bounded)

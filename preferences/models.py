@@ -299,3 +299,22 @@ class Change(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.kind} {self.object_id}"
+
+
+class SavedSearch(models.Model):
+    """A search of one of the admin's lists, kept by a name."""
+
+    owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="saved_searches")
+    page = models.CharField(max_length=80, help_text="the list, as app.model")
+    name = models.CharField(max_length=60)
+    query = models.CharField(max_length=500, help_text="the list's query string")
+    shared = models.BooleanField(default=False, help_text="for all who may see the list")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["owner", "page", "name"], name="saved_search_once_per_name"),
+        ]
+        indexes = [models.Index(fields=["page"], name="saved_search_page")]
+
+    def __str__(self) -> str:
+        return self.name
