@@ -125,7 +125,8 @@ class Figures:
     new_letters: Mapping[str, int] = field(default_factory=dict)
     capped: int = 0
     paused: Sequence[str] = ()
-    missed: Mapping[str, str] = field(default_factory=dict)  # of the synthetic customer: reasons by event type
+    followed: int = 0  # event types of which the synthetic customer's last run is known
+    missed: Mapping[str, str] = field(default_factory=dict)  # of these, reasons by event type
 
     @property
     def unserved(self) -> list[str]:
@@ -159,6 +160,7 @@ def figures() -> Figures:
         new_letters={labels[0]: number for labels, number in _of(DEAD_LETTERS, lately)},
         capped=lately[HOLDS.name, HoldReason.CAP.value],
         paused=paused,
+        followed=len(synthetic),
         missed={name: found.reason for name, found in synthetic.items() if not found.ok},
     )
 

@@ -115,9 +115,11 @@ def _provider(provider: Provider) -> dict[str, str]:
 
 def _heartbeat(found: Figures) -> dict[str, Any]:
     if found.signs is None:
-        return {"workers": "not known", "beat": "not known", "unserved": ""}
+        return {"workers": "not known", "beat": "not known", "unserved": "", "synthetic": ""}
     beat = "never" if found.signs.beat is None else f"{duration(found.signs.beat)} ago"
-    return {"workers": len(found.signs.workers), "beat": beat, "unserved": ", ".join(found.unserved)}
+    synthetic = f"{found.followed - len(found.missed)} of {found.followed} in time" if found.followed else ""
+    told = {"beat": beat, "unserved": ", ".join(found.unserved), "synthetic": synthetic}
+    return {"workers": len(found.signs.workers), **told}
 
 
 def _page(request: HttpRequest, page: str) -> str:

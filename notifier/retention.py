@@ -19,7 +19,7 @@ from django.db import connection, transaction
 
 from channels.models import InboxMessage
 from notifier.failpoints import hit
-from notifier.models import DeadLetter, NotificationEvent
+from notifier.models import Alert, DeadLetter, NotificationEvent
 from preferences import audit
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ def delete_old() -> Deleted:
     events = _in_batches(NotificationEvent.objects.delete_settled, before, ends)
     letters = _in_batches(DeadLetter.objects.delete_refused, before, ends)
     messages = _in_batches(InboxMessage.objects.delete_old, before, ends)
+    Alert.objects.filter(opened_at__lt=before).exclude(healed_at=None, acknowledged_at=None).delete()  # there are few
     changes = _forget_history(ends)
     deleted = Deleted(events, letters, messages, changes, more=time.monotonic() >= ends)
     if events or letters or messages or changes:

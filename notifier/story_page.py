@@ -121,6 +121,7 @@ def _attempt(attempt: Attempt) -> list[tuple[str, str]]:
         ("HTTP", str(attempt.http_status or "")),
         ("code", attempt.code),
         ("took", took),
+        ("template", attempt.template),
         ("device", attempt.address_id),
         ("its id there", attempt.provider_message_id),
         ("mind", "maybe a duplicate" if attempt.maybe_duplicate else ""),

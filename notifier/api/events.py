@@ -38,6 +38,7 @@ class AttemptBody(Body):
     detail = serializers.CharField()
     provider_message_id = serializers.CharField()
     maybe_duplicate = serializers.BooleanField()
+    template = serializers.CharField(help_text="what rendered it: v12 is a version, f:… a file; empty: not known")
     duration_ms = serializers.IntegerField(
         allow_null=True, help_text="from the call to its outcome; null: it never ended"
     )

@@ -16,7 +16,7 @@ from pytest_django.fixtures import Settings
 
 from channels.models import InboxMessage
 from notifier import retention, tasks
-from notifier.models import Attempt, DeadLetter, Delivery, NotificationEvent, new_id
+from notifier.models import Alert, Attempt, DeadLetter, Delivery, NotificationEvent, new_id
 from notifier.record import record
 from notifier.retention import Deleted, delete_old
 from notifier.trigger import parse
@@ -64,6 +64,15 @@ def test_it_goes_by_the_time_of_its_settlement_to_the_second() -> None:
     kept = [settled(ninety - timedelta(minutes=1)), settled(OLD, settled_at=timezone.now() - ninety + HOUR)]
     delete_old()
     assert set(NotificationEvent.objects.all()) == set(kept)
+
+
+def test_alerts_that_are_over_go_and_open_ones_stay() -> None:
+    now, then = timezone.now(), timezone.now() - OLD
+    for subject, ends in (("open", {}), ("healed", {"healed_at": now}), ("taken on", {"acknowledged_at": now})):
+        Alert.objects.create(kind="CHANNEL_DEGRADED", subject=subject, opened_at=then, **ends)
+    Alert.objects.create(kind="CHANNEL_DEGRADED", subject="new", healed_at=now)
+    delete_old()
+    assert set(Alert.objects.values_list("subject", flat=True)) == {"open", "new"}
 
 
 def test_what_is_not_settled_stays_whatever_its_age() -> None:
