@@ -22,7 +22,7 @@ from django.urls import reverse
 
 from channels import registry
 from channels.breaker import State
-from notifier import liveness, tally
+from notifier import health, liveness, tally
 from notifier.alerts import ORIGIN, open_alerts
 from notifier.catalogue import event_types
 from notifier.measures import ATTEMPTS, NO_PROVIDER
@@ -40,6 +40,9 @@ LATELY = 2  # minutes, the present one among them
 USUAL = 60  # minutes before, with which they are compared
 PATIENCE = 0.5  # seconds for a connection to Redis, and again for an answer
 HEALS_AFTER = timedelta(seconds=60)  # without a sign of it
+WORKERS = "workers"  # in a provider's place, where a channel's trouble is ours
+UNSERVED = "notifier:unserved:"  # followed by a channel: since when no worker takes its messages, by Redis's clock
+RESTART = 20.0  # seconds that a worker may take to come back
 #: Failed attempts, and the share of them, from which on it is trouble: few must fail nearly all. A share must also be
 #: three times the usual one.
 FEW, MANY = (5, 0.8), (20, 0.2)
@@ -83,9 +86,10 @@ def find() -> list[Trouble]:
     """What is wrong now. Raises redis.RedisError, ImproperlyConfigured."""
     with liveness.client_with(PATIENCE) as client:
         counted = [counts for _, counts in tally.minutes(client, LATELY + USUAL)]
+        unserved = list(_unserved(client))
     shut = {(trouble.channel, trouble.provider): trouble for trouble in _shut()}
     spikes = judge(_sum(counted[-LATELY:]), _sum(counted[:-LATELY]))
-    return [*shut.values(), *(one for one in spikes if (one.channel, one.provider) not in shut)]
+    return [*unserved, *shut.values(), *(one for one in spikes if (one.channel, one.provider) not in shut)]
 
 
 def judge(lately: Mapping[Key, int], usual: Mapping[Key, int]) -> Iterator[Trouble]:
@@ -108,6 +112,21 @@ def _attempts(counts: Mapping[Key, int]) -> Iterator[tuple[tuple[str, str], tupl
             every[key[1], key[2]] += number
             bad[key[1], key[2]] += number * (key[3] in BAD)
     return ((one, (bad[one], every[one])) for one in sorted(every))
+
+
+def _unserved(client: redis.Redis) -> Iterator[Trouble]:
+    """Channels whose messages no worker takes, for longer than a restart."""
+    queues = set(health.queues_without_worker(liveness.signs(client).workers))
+    now = int(client.time()[0])
+    for channel in registry.names():
+        key = f"{UNSERVED}{channel}"
+        if channel.lower() not in queues:
+            client.delete(key)
+            continue
+        since = int(client.set(key, now, nx=True, get=True, ex=int(HEALS_AFTER.total_seconds())) or now)
+        client.expire(key, HEALS_AFTER)
+        if now - since >= RESTART:
+            yield Trouble(channel, WORKERS, f"no worker takes from the queue {channel.lower()}")
 
 
 def _shut() -> Iterator[Trouble]:
