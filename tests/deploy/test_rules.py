@@ -46,6 +46,7 @@ ACCEPTED, UNAVAILABLE, CREDENTIALS = (ATTEMPT.format(o) for o in ("ACCEPTED", "U
 BREAKER = 'notifier_breaker_state{channel="SMS", provider="twilio"}'
 OPENED = 'notifier_breaker_changes_total{channel="SMS", provider="twilio", state="OPEN"}'
 GROWN, OPEN = 'notifier_dead_letters_total{cause="REJECTED"}', 'notifier_dead_letters_open{cause="REJECTED"}'
+SYNTHETIC, HELD = 'notifier_synthetic_ok{event_type="ORDER_SHIPPED"}', 'notifier_paused{kind="CHANNEL", name="SMS"}'
 PAUSED = 'notifier_bus_paused{bus="kafka", reason="database"}'
 
 
@@ -115,6 +116,10 @@ STORIES = [
     Story("some", {GROWN: "0x30 15x100"}, "80m"),
     Story("dead letters for a day", {OPEN: "3x180"}, "25h", {"NotifierDeadLettersLie"}, step="15m"),
     Story("seen to", {OPEN: "3x50 0x180"}, "25h", step="15m"),
+    Story("nothing arrives", {SYNTHETIC: "0x20"}, "10m", {"NotifierSyntheticFails"}),
+    Story("one run failed", {SYNTHETIC: "1x3 0x5 1x20"}, "8m"),
+    Story("a forgotten pause", {HELD: "1x40"}, "5h", {"NotifierPausedLong"}, step="15m"),
+    Story("a pause", {HELD: "1x4 0x40"}, "5h", step="15m"),
     Story("a fifth is late", late(0.2), "90m", {"NotifierBudgetBurnsFast", "NotifierBudgetBurns"}),
     Story("and le is written short", late(0.2, le="1"), "90m", {"NotifierBudgetBurnsFast", "NotifierBudgetBurns"}),
     Story("a little is", late(0.04), "90m", {"NotifierBudgetBurns"}),
