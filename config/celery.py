@@ -17,6 +17,7 @@ from celery.signals import (
     worker_process_init,
     worker_ready,
 )
+from django.conf import settings
 from django.db import close_old_connections, connection
 from kombu.exceptions import OperationalError as BrokerError
 
@@ -61,6 +62,8 @@ def warm_up(**_: object) -> None:
 @worker_ready.connect
 def warm_cache(**_: object) -> None:
     """By a task: the main process keeps no database connection. Without Redis there is no cache to fill."""
+    if not settings.PEOPLE_CACHE_SECONDS:
+        return
     with suppress(BrokerError):
         app.send_task("notifier.warm", queue="control", expires=60, ignore_result=True, retry=False)
 

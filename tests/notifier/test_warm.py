@@ -47,9 +47,13 @@ def test_without_a_cache_nobody_is_read(settings: Settings) -> None:
     assert warm() == 0
 
 
-def test_a_worker_that_starts_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_starts_asks_for_it(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     sent: list[str] = []
+    settings.PEOPLE_CACHE_SECONDS = 0
     monkeypatch.setattr(app, "send_task", lambda name, **_: sent.append(name))
+    warm_cache()
+    assert sent == []
+    settings.PEOPLE_CACHE_SECONDS = 60
     warm_cache()
     assert sent == ["notifier.warm"]
     assert "notifier.warm" in app.tasks
