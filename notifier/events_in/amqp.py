@@ -47,6 +47,7 @@ class AmqpBus(Bus):
         known = self._connection.connection_errors + self._connection.channel_errors
         self._errors = cast("tuple[type[Exception], ...]", known)
         self._channel: Any = None
+        self._wire: Any = None  # below kombu's connection, which would make another one unasked, without our consumer
         self._consuming = ""  # the broker's name for it
         self._arrived: deque[Any] = deque()  # pushed by the broker, not yet fetched
         self._letters: Any = None  # the channel of dead letters
@@ -60,7 +61,7 @@ class AmqpBus(Bus):
         try:
             if self._channel is None:
                 self._connect(limit)
-            self._connection.heartbeat_check()
+            self._wire.heartbeat_tick()
             self._drain(limit, wait)
         except self._errors as error:
             self._lost(error)
@@ -131,7 +132,7 @@ class AmqpBus(Bus):
 
     # --- inside ------------------------------------------------------------------------------------------------
     def _connect(self, limit: int) -> None:
-        self._connection.connect()
+        self._wire = self._connection.connect()
         channel: Any = self._connection.channel()
         channel.auto_decode = False  # bytes as they came
         channel.basic_qos(0, min(limit, MOST_PREFETCHED), a_global=False)
@@ -156,7 +157,7 @@ class AmqpBus(Bus):
 
     def _read(self, wait: float) -> None:
         """One frame. Kombu's drain_events reads on past the broker's heartbeats, with its time anew after each."""
-        self._connection.connection.blocking_read(wait)
+        self._wire.blocking_read(wait)
 
     def _tags(self, batch: Sequence[Incoming]) -> list[int]:
         """Of this connection: what came by an earlier one has gone to others, or comes again."""
