@@ -158,12 +158,14 @@ def forget(user_id: UUID | None, email: str, phone: str) -> None:
 
 def having(emails: Sequence[str] = (), *, phone: str = "", limit: int) -> list[UUID]:
     """Up to `limit` people with one of these addresses, exactly as they are kept. Walks user_email and user_phone."""
+    # asked for none, PostgreSQL would read some partial index whole: to its planner none meets any condition
+    wanted = [(_HAVING_EMAIL, list(emails))] * bool(emails) + [(_HAVING_PHONE, phone)] * bool(phone)
+    if not wanted:
+        return []
     with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT id FROM preferences_user WHERE email <> '' AND email = ANY(%s)
-            UNION SELECT id FROM preferences_user WHERE phone <> '' AND phone = %s LIMIT %s
-            """,
-            [list(emails), phone, limit],
-        )
+        cursor.execute(f"{' UNION '.join(sql for sql, _ in wanted)} LIMIT %s", [*(value for _, value in wanted), limit])
         return [user_id for (user_id,) in cursor.fetchall()]
+
+
+_HAVING_EMAIL = "SELECT id FROM preferences_user WHERE email <> '' AND email = ANY(%s)"
+_HAVING_PHONE = "SELECT id FROM preferences_user WHERE phone <> '' AND phone = %s"
