@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NoReturn
+from uuid import UUID
 
 import environ
 import limits
@@ -119,6 +120,15 @@ def recipients(name: str) -> tuple[str, ...]:
             "one of these with *= before it, nor none."
         )
     return found
+
+
+def user_id(name: str) -> str:
+    """The id of a user in its usual form; empty where it is not set."""
+    value = text(name)
+    try:
+        return str(UUID(value)) if value else ""
+    except ValueError:
+        refuse(f"{name}={value!r} is no user's id, as 01920000-0000-7000-8000-00000000000a.")
 
 
 def all_or_none(*names: str) -> bool:

@@ -32,6 +32,7 @@ from config.environment import (
     required,
     servers,
     text,
+    user_id,
     words,
 )
 from config.providers import channels_from_environment
@@ -228,7 +229,7 @@ METRICS = flag("NOTIFIER_METRICS", default=True)  # off: nothing is counted (not
 MAX_CRASHES = 3  # attempts that ended with the process, before the row counts as poison
 WAKE_SPREAD = timedelta(seconds=20)  # over which a recovered provider's waiting deliveries come back
 REPLAY_RATE = max(1, number("NOTIFIER_REPLAY_RATE", 50))  # dead letters a second that all replays together send again
-SYNTHETIC_USER = text("NOTIFIER_SYNTHETIC_USER", "")  # the id of a test user; empty: none (notifier/synthetic.py)
+SYNTHETIC_USER = user_id("NOTIFIER_SYNTHETIC_USER")  # the id of a test user; empty: none (notifier/synthetic.py)
 SYNTHETIC_EVERY = timedelta(minutes=number("NOTIFIER_SYNTHETIC_MINUTES", 5, least=1))
 SYNTHETIC_WITHIN = timedelta(seconds=60)  # in which it must have reached every provider
 ESCALATE_AFTER = timedelta(minutes=number("NOTIFIER_ESCALATE_MINUTES", 5, least=1))  # until the next group is told

@@ -62,10 +62,10 @@ class EventTypeFilter(admin.SimpleListFilter):
     title = "event type"
     parameter_name = "event_type"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:  # noqa: ARG002
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:  # noqa: ARG002 - Django's signature
         return [(name, kind.label) for name, kind in event_types().items()]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002 - as above
         return queryset.filter(event_type=self.value()) if self.value() else queryset
 
 
@@ -79,7 +79,7 @@ class OpenFilter(admin.SimpleListFilter):
         self.lists = request.method == "GET"  # what was chosen for an action may have been closed meanwhile
         super().__init__(request, params, model, model_admin)
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:  # noqa: ARG002
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:  # noqa: ARG002 - Django's signature
         return [(status, status.label) for status in DeadLetterStatus]
 
     def value(self) -> str | None:
@@ -91,7 +91,7 @@ class OpenFilter(admin.SimpleListFilter):
         next(found)  # "All"
         yield from found
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002 - as above
         return queryset.filter(status=self.value()) if self.value() else queryset
 
 
@@ -145,7 +145,7 @@ class EventAdmin(ReadOnlyAdmin):
 
     def get_search_results(
         self,
-        request: HttpRequest,  # noqa: ARG002
+        request: HttpRequest,  # noqa: ARG002 - as above
         queryset: QuerySet[NotificationEvent],
         search_term: str,
     ) -> tuple[QuerySet[NotificationEvent], bool]:
@@ -201,7 +201,7 @@ class EventAdmin(ReadOnlyAdmin):
         event = whole_events().filter(id=object_id).first() if _uuid(object_id) else None
         found = stories([event]) if event else []
         context = {"stories": told(found, may_read=request.user.has_perm(VIEW_CONTENT))}
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **context})  # type: ignore[no-any-return]
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **context})  # type: ignore[no-any-return] # unfold is untyped
 
 
 @admin.register(DeadLetter)
@@ -225,7 +225,7 @@ class DeadLetterAdmin(WithHistory, ReadOnlyAdmin):
 
     def get_search_results(
         self,
-        request: HttpRequest,  # noqa: ARG002
+        request: HttpRequest,  # noqa: ARG002 - as above
         queryset: QuerySet[DeadLetter],
         search_term: str,
     ) -> tuple[QuerySet[DeadLetter], bool]:
@@ -354,7 +354,7 @@ class InboxMessageAdmin(ReadOnlyAdmin):
 
     def get_search_results(
         self,
-        request: HttpRequest,  # noqa: ARG002
+        request: HttpRequest,  # noqa: ARG002 - as above
         queryset: QuerySet[InboxMessage],
         search_term: str,
     ) -> tuple[QuerySet[InboxMessage], bool]:

@@ -24,7 +24,7 @@ from notifier.explain import PLANNED, Explanation, Option, Outlook, Target, expl
 from notifier.models import NotificationEvent
 from notifier.states import DeliveryStatus
 from notifier.trigger import Trigger, TriggerError, parse
-from preferences.models import User
+from preferences import people
 
 PERMISSION = "notifier.view_notificationevent"
 MANY = 5  # people of one address that are named
@@ -66,7 +66,7 @@ class ExplainForm(forms.Form):
         term = self.cleaned_data["user"].strip()
         if not term:
             return ""
-        found = [str(user_id) for user_id in _people(term)]
+        found = [str(user_id) for user_id in people.named(term, MANY + 1)]
         if not found:
             raise ValidationError("No active user has this id, email, phone or username.")
         if len(found) > 1:
@@ -130,17 +130,6 @@ def _initial(request: HttpRequest) -> dict[str, Any]:
     of_staff = event_types()[event.event_type].audience is Audience.STAFF
     user = "" if of_staff else event.user_id or ""
     return {"event_type": event.event_type, "metadata": event.metadata, "user": user, **guest}
-
-
-def _people(term: str) -> list[UUID]:
-    known = _uuid(term)
-    named = {"id": known} if known else {"email": term} if "@" in term else None
-    found = User.objects.filter(**named) if named else _by_phone_or_name(term)
-    return list(found.filter(is_active=True).values_list("id", flat=True)[: MANY + 1])
-
-
-def _by_phone_or_name(term: str) -> Any:
-    return User.objects.filter(phone=term.replace(" ", "")) | User.objects.filter(username=term)
 
 
 def _uuid(text: str) -> UUID | None:

@@ -19,7 +19,7 @@ from channels import registry
 from notifier import pauses
 from notifier.catalogue import event_types
 from notifier.models import Pause, Rollout
-from preferences.models import User
+from preferences import people
 
 VIEW, SWITCH, ROLL_OUT = "notifier.view_pause", "notifier.change_pause", "notifier.change_rollout"
 NAMED = 1_000  # people by name
@@ -46,7 +46,7 @@ class RolloutForm(forms.Form):
     users = forms.CharField(
         label="And these people",
         required=False,
-        help_text="A line each: user id, email or phone",
+        help_text="A line each: user id, email, phone or username",
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3, "spellcheck": "false"}),
     )
 
@@ -54,7 +54,7 @@ class RolloutForm(forms.Form):
         lines = list(dict.fromkeys(line.strip() for line in self.cleaned_data["users"].splitlines() if line.strip()))
         if len(lines) > NAMED:
             raise ValidationError(f"At most {NAMED:,} people can be named; raise the share instead.")
-        found = {line: _people(line) for line in lines}
+        found = {line: people.named(line, NAMED) for line in lines}
         if unknown := [line for line, ids in found.items() if not ids]:
             raise ValidationError(f"Nobody active has: {', '.join(unknown)}")
         return sorted({user_id for ids in found.values() for user_id in ids})
@@ -142,11 +142,3 @@ def _groups() -> Iterator[Mapping[str, Any]]:
 
 def _since(pause: Pause | None) -> str:
     return f"{timezone.localtime(pause.paused_at):%Y-%m-%d %H:%M}" if pause else ""
-
-
-def _people(term: str) -> list[UUID]:
-    try:
-        wanted: Any = {"id": UUID(term)}
-    except ValueError:
-        wanted = {"email": term} if "@" in term else {"phone": term.replace(" ", "")}
-    return list(User.objects.filter(**wanted, is_active=True).values_list("id", flat=True)[:NAMED])

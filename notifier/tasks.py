@@ -42,7 +42,7 @@ DATABASE_AWAY = (OperationalError, InterfaceError)
 REDIS_AWAY = (RedisError, BrokerError)
 
 
-class CountingTask(Task):  # type: ignore[type-arg]
+class CountingTask(Task):  # type: ignore[type-arg] # Celery's own cannot be subscripted
     """Writes at its end what was counted meanwhile; so it costs one command a task, after the chord has gone on."""
 
     def after_return(self, _status: str, retval: Any, *_: Any) -> None:

@@ -171,7 +171,7 @@ class _Constants(NodeTransformer):
         value = settings.SHOP.get(node.attr) if shop else None
         return nodes.Const(value, lineno=node.lineno) if isinstance(value, str) else self.generic_visit(node)
 
-    def visit_Name(self, node: nodes.Name) -> nodes.Node:  # noqa: N802
+    def visit_Name(self, node: nodes.Name) -> nodes.Node:  # noqa: N802 - Jinja's name
         known = node.ctx == "load" and node.name in self.texts
         return nodes.Const(self.texts[node.name], lineno=node.lineno) if known else node
 

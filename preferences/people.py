@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from datetime import time
@@ -165,6 +166,14 @@ def having(emails: Sequence[str] = (), *, phone: str = "", limit: int) -> list[U
     with connection.cursor() as cursor:
         cursor.execute(f"{' UNION '.join(sql for sql, _ in wanted)} LIMIT %s", [*(value for _, value in wanted), limit])
         return [user_id for (user_id,) in cursor.fetchall()]
+
+
+def named(term: str, limit: int) -> list[UUID]:
+    """Up to `limit` active people whom somebody means by an id, an email, a phone number or a username."""
+    with suppress(ValueError):
+        return list(User.objects.filter(id=UUID(term), is_active=True).values_list("id", flat=True))
+    wanted = Q(email=term) if "@" in term else Q(phone=term.replace(" ", "")) | Q(username=term)
+    return list(User.objects.filter(wanted, is_active=True).values_list("id", flat=True)[:limit])
 
 
 _HAVING_EMAIL = "SELECT id FROM preferences_user WHERE email <> '' AND email = ANY(%s)"

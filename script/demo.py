@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 import django
 from demo_processes import DemoError, Processes, answers, port
@@ -35,7 +36,12 @@ DATA_DIR = Path(os.environ.get("NOTIFIER_DEMO_DIR") or ROOT / ".data").resolve()
 START_TIMEOUT = 60.0  # seconds until everything is healthy
 HOST = "127.0.0.1"
 #: whatever the shell has of these is not for the demo: it must never reach a real provider
-FOREIGN = ("SMTP_URL", "SHOP_LOGO_URL", "SHOP_URL", "SECRET_KEY", "ALLOWED_HOSTS", "FLOWER_BASIC_AUTH")
+FOREIGN = (
+    "SMTP_URL", "SHOP_LOGO_URL", "SHOP_URL", "SECRET_KEY", "ALLOWED_HOSTS", "FLOWER_BASIC_AUTH", "CACHE_URL",
+    "STAGING_RECIPIENTS", "SMS_REGIONS", "SMS_DAILY_BUDGET", "NOTIFIER_SYNTHETIC_USER",
+)  # fmt: skip
+#: where servers may be that the shell names: people and tables are made in them
+HERE = {None, "", "localhost", "127.0.0.1", "::1"}
 
 console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 
@@ -85,6 +91,12 @@ class Demo:
 
     def _servers(self) -> embedded_servers.Servers:
         given = os.environ.get("DATABASE_URL", ""), os.environ.get("REDIS_URL", "")
+        for name, url in zip(("DATABASE_URL", "REDIS_URL"), given, strict=True):
+            if urlsplit(url).hostname not in HERE:
+                raise DemoError(
+                    f"{name} names a server elsewhere, and the demo makes people there; unset it: "
+                    "env -u DATABASE_URL -u REDIS_URL script/demo"
+                )
         if all(given):
             return embedded_servers.Servers(*given)
         ours = embedded_servers.ensure(self.folder)
@@ -189,9 +201,10 @@ def show_addresses(demo: Demo) -> None:
     # on a line of its own, never wrapped: it is there to be copied
     console.print(f"Authorization: Api-Key {demo.api_key}", soft_wrap=True, highlight=False)
     data_dir = os.path.relpath(demo.folder)
-    manage = f"DEBUG=1 NOTIFIER_DATA_DIR={data_dir} .venv/bin/python manage.py"
-    console.print("Its commands, such as the replay of dead letters:", highlight=False)
-    console.print(f"{manage} replay_dead_letters --dry-run", soft_wrap=True, highlight=False)
+    where = f"DEBUG=1 NOTIFIER_DATA_DIR={data_dir} PUBLIC_URL={demo.web} SANDBOX_URL={demo.sandbox}"
+    manage = f"{where} .venv/bin/python manage.py"
+    console.print("Its commands, such as a look at everything; or replay_dead_letters --dry-run:", highlight=False)
+    console.print(f"{manage} doctor", soft_wrap=True, highlight=False)
     if demo.shop:
         shop = f"env $(cat {os.path.relpath(demo.shop_environment)}) .venv/bin/python examples/shop/manage.py"
         console.print("The order service's commands, such as its orders against the ledger:", highlight=False)

@@ -77,6 +77,7 @@ def test_a_bound_of_nothing_is_refused(name: str) -> None:
             "STAGING_RECIPIENTS: 'everybody' is neither a mail address",
         ),
         ("NOTIFIER_SOURCES", "celery", "NOTIFIER_SOURCES cannot be read; write it as source=TYPE,TYPE;source=TYPE."),
+        ("NOTIFIER_SYNTHETIC_USER", "ada", "NOTIFIER_SYNTHETIC_USER='ada' is no user's id"),
         ("STAGING_RECIPIENTS", "*=@shop.example", "STAGING_RECIPIENTS: '*=@shop.example' is neither"),
     ],
 )

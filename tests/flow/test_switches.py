@@ -240,7 +240,7 @@ def test_a_share_is_of_the_same_people_and_grows() -> None:
     assert 120 < len(reached[10]) < 280
     others = {one.user_id for one in people if switches.Share("PUSH", 10, frozenset()).includes(one)}
     assert len(others & reached[10]) < len(others) / 2
-    assert switches.Share("SMS", 0, frozenset([people[0].user_id])).includes(people[0])  # type: ignore[list-item]
+    assert switches.Share("SMS", 0, frozenset([people[0].user_id])).includes(people[0])  # type: ignore[list-item] # it has an id
 
 
 def test_a_channel_reaches_those_who_are_named_and_others_by_its_fallback(customer: Customer) -> None:
