@@ -11,7 +11,7 @@ from channels import registry
 from notifier.fingerprint import fingerprint
 from notifier.models import Attempt, Delivery, NotificationEvent
 from notifier.outages import Outage
-from notifier.states import LOST, AttemptOutcome, DeliveryStatus, EventStatus, SkipReason
+from notifier.states import LOST, AttemptOutcome, DeliveryStatus, EventStatus, HoldReason, SkipReason
 from preferences.addresses import masked
 from preferences.resolve import EMAIL, PHONE, Recipient
 
@@ -24,7 +24,13 @@ WHY_SKIPPED: Mapping[str, str] = {
     SkipReason.CHANNEL_DISABLED: "the channel is not configured",
     SkipReason.COUNTRY: "the number is outside SMS_REGIONS",
     SkipReason.STAGING: "this is staging, and STAGING_RECIPIENTS does not name its recipient",
+    SkipReason.ROLLOUT: "the channel is being brought in, and not for its recipient yet",
     SkipReason.ERASED: "its recipient was forgotten",
+}
+WHY_HELD: Mapping[str, str] = {
+    HoldReason.QUIET_HOURS: "its recipient's quiet hours",
+    HoldReason.CAP: "as many as a day allows had gone to its recipient",
+    HoldReason.PAUSED: "operators have paused it",
 }
 #: what a provider did, in words that go on from "was not delivered:"
 WHAT_CAME: Mapping[str, str] = {
@@ -77,7 +83,7 @@ def _clause(delivery: Delivery, whom: str) -> str:
         case DeliveryStatus.SENDING:
             return f"{name} is being sent{instead}"
     if delivery.hold_reason:
-        return f"{name} is held until {clock(delivery.due_at)}{instead} ({delivery.hold_reason})"
+        return f"{name} is held until {clock(delivery.due_at)}{instead}: {WHY_HELD[delivery.hold_reason]}"
     return f"{name} waits{instead}" + (f": {delivery.detail}" if delivery.detail else "")
 
 
